@@ -68,27 +68,27 @@ fn run() -> Option<Arc<Shared>> {
 }
 
 /// The destination of events.
-enum Place {
+enum Destination {
     /// The other layers, because there is no run.
     Elsewhere,
     Nowhere,
     Timeline(Arc<Shared>, Arc<SideNotes>),
 }
 
-fn place() -> Place {
-    let Some(shared) = run() else { return Place::Elsewhere };
+fn destination() -> Destination {
+    let Some(shared) = run() else { return Destination::Elsewhere };
     match shared.log() {
-        Log::Passes => Place::Elsewhere,
-        Log::Dropped => Place::Nowhere,
+        Log::Passes => Destination::Elsewhere,
+        Log::Dropped => Destination::Nowhere,
         Log::Shown(aside) => {
             let aside = aside.clone();
-            Place::Timeline(shared, aside)
+            Destination::Timeline(shared, aside)
         }
     }
 }
 
 fn is_shown() -> bool {
-    matches!(place(), Place::Timeline(..))
+    matches!(destination(), Destination::Timeline(..))
 }
 
 /// Adds a line to the timeline.
@@ -108,7 +108,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for ScenarioLayer {
     }
 
     fn enabled(&self, _: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        !matches!(place(), Place::Nowhere)
+        !matches!(destination(), Destination::Nowhere)
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -135,7 +135,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for ScenarioLayer {
 
     /// Here and not in `on_event`, so that the other layers do not receive the event.
     fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
-        let Place::Timeline(shared, aside) = place() else { return true };
+        let Destination::Timeline(shared, aside) = destination() else { return true };
         let mut text = Text::default();
         event.record(&mut text);
         // The log lines of tokio's poller contain tokens that differ from run to run.

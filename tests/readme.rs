@@ -188,6 +188,7 @@ fn both_pages_show_the_jobs_that_are_tested_here() {
 #[test]
 fn the_crates_page_includes_the_report() {
     let lib = read(&root().join("src/lib.rs"));
+    // A part: the rest is the file.
     assert!(lib.contains("#![doc = include_str!(\"../docs/report.txt\")]"));
 }
 

@@ -1,9 +1,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 
-mod database;
-mod row;
 mod spec;
+mod row;
+mod database;
 mod worker;
 
 pub use database::database;

@@ -1,4 +1,6 @@
 //! Feature `tracing`: the timeline has the log events of the failing scenario, and no events of other runs.
+//!
+//! A part: the output of a process has paths, seeds and times that differ in each run.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;

@@ -1,10 +1,10 @@
 //! One call, from its first crash point to its reply, regardless of the system behind it: a service, the queue, a
 //! lock, a cursor, an external system.
 //!
-//! Only this file knows the order of steps. A [`Door`] is the system behind a call and knows nothing about the order.
+//! Only this file knows the order of steps. A [`CallTarget`] is the system behind a call and knows nothing about the order.
 //!
 //! 1. The caller must be alive. A dead caller gets nothing. A destructor of a process that is being torn down gets an
-//!    answer from the door, which has no effect.
+//!    answer from the target, which has no effect.
 //! 2. The crash point *before*. Then the fault is drawn. Then the call happens, or the part of it that the fault
 //!    allows.
 //! 3. The caller waits, at least once, so that other tasks can run. Code that blocks the executor's thread does not
@@ -13,8 +13,8 @@
 //!    lost reply of a read hides nothing.
 //! 5. The reply.
 //!
-//! Once the run is stuck, none of this happens. User code runs while `State` is not locked: in [`Door::open`],
-//! [`Door::resume`], [`Door::work`] and [`Door::received`]. The exception is a service, which is a pure state machine
+//! Once the run is stuck, none of this happens. User code runs while `State` is not locked: in [`CallTarget::open`],
+//! [`CallTarget::resume`], [`CallTarget::work`] and [`CallTarget::received`]. The exception is a service, which is a pure state machine
 //! and is asked under the lock.
 
 use std::fmt;
@@ -74,12 +74,12 @@ impl Reply {
     }
 }
 
-/// The result of entering a door.
+/// The result of entering a target.
 #[derive(Debug)]
 pub(crate) enum EnterOutcome<T> {
     /// The call succeeded or failed. The caller gets the reply after `takes`.
     Replies { output: T, takes: Duration },
-    /// Real work has started: see [`Door::resume`] and [`Door::work`].
+    /// Real work has started: see [`CallTarget::resume`] and [`CallTarget::work`].
     UnderWay,
     /// The caller died between two steps of the call.
     Died,
@@ -96,7 +96,7 @@ pub(crate) enum ResumeOutcome<T> {
 }
 
 /// The system behind a call.
-pub(crate) trait Door {
+pub(crate) trait CallTarget {
     /// The result for the caller.
     type Output;
     /// The first half of a call, with the locks and values that it needs.
@@ -125,13 +125,13 @@ pub(crate) trait Door {
     /// Continues the work.
     fn resume(&mut self, fault: Option<Fault>, cx: &mut Context<'_>) -> ResumeOutcome<Self::Output> {
         let _ = (fault, cx);
-        unreachable!("nothing is under way behind this door")
+        unreachable!("nothing is under way behind this target")
     }
 
     /// Does the work on this thread, which blocks in the meantime.
     fn work(&mut self, fault: Option<Fault>) -> Self::Output {
         let _ = fault;
-        unreachable!("nothing is under way behind this door")
+        unreachable!("nothing is under way behind this target")
     }
 
     /// The reply has arrived. `State` is locked.
@@ -145,7 +145,7 @@ pub(crate) trait Door {
     }
 }
 
-/// The first half of a call at a door. `State` is locked, and the current actor is the caller.
+/// The first half of a call at a target. `State` is locked, and the current actor is the caller.
 pub(crate) trait Visit<'v> {
     type Output;
 
@@ -171,8 +171,8 @@ pub(crate) trait Visit<'v> {
 }
 
 /// A call. It does nothing until it is polled or [`block`](Call::block)ed on.
-pub(crate) struct Call<D: Door> {
-    pub(crate) door: D,
+pub(crate) struct Call<D: CallTarget> {
+    pub(crate) target: D,
     step: CallStage<D::Output>,
     /// Whether something has come of it, once it is known.
     has_happened: bool,
@@ -197,8 +197,8 @@ enum CallStage<T> {
 
 /// A call in two halves, for a reply that travels over a wire.
 #[cfg(feature = "wire")]
-pub(crate) struct InFlight<D: Door> {
-    pub(crate) door: D,
+pub(crate) struct InFlight<D: CallTarget> {
+    pub(crate) target: D,
     pub(crate) output: D::Output,
     /// The time until the reply arrives.
     pub(crate) takes: Duration,
@@ -206,14 +206,14 @@ pub(crate) struct InFlight<D: Door> {
     spec: Option<CallSpec>,
 }
 
-impl<D: Door> fmt::Debug for Call<D> {
+impl<D: CallTarget> fmt::Debug for Call<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("link", self.door.link()).finish_non_exhaustive()
+        f.debug_struct("Call").field("link", self.target.link()).finish_non_exhaustive()
     }
 }
 
 #[cfg(feature = "wire")]
-impl<D: Door> fmt::Debug for InFlight<D> {
+impl<D: CallTarget> fmt::Debug for InFlight<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InFlight").field("spec", &self.spec).finish_non_exhaustive()
     }
@@ -256,8 +256,8 @@ fn begin<'v, V: Visit<'v>>(visit: V) -> Option<FirstHalf<V::Output>> {
 }
 
 /// Runs the second half of a call. Returns whether the caller gets the reply.
-fn arrives<D: Door>(door: &D, spec: &CallSpec, output: &D::Output) -> bool {
-    let link = door.link();
+fn arrives<D: CallTarget>(target: &D, spec: &CallSpec, output: &D::Output) -> bool {
+    let link = target.link();
     let mut state = link.shared().state();
     link.as_caller(&mut state, |state| {
         let mut points = spec.reply.points().iter();
@@ -265,7 +265,7 @@ fn arrives<D: Door>(door: &D, spec: &CallSpec, output: &D::Output) -> bool {
         if dies || state.search.is_stuck() {
             return false;
         }
-        door.note_reply(state, output);
+        target.note_reply(state, output);
         true
     })
 }
@@ -279,43 +279,43 @@ pub(crate) fn dies_waiting(link: &Link, state: &mut State, wait: WaitKind, place
     })
 }
 
-impl<D: Door> Call<D> {
-    pub(crate) const fn new(door: D) -> Self {
-        Self { door, step: CallStage::Begin, has_happened: false, flight: None, may_be_behind: true }
+impl<D: CallTarget> Call<D> {
+    pub(crate) const fn new(target: D) -> Self {
+        Self { target, step: CallStage::Begin, has_happened: false, flight: None, may_be_behind: true }
     }
 
     /// Makes the call from blocking code. A crash unwinds.
     pub(crate) fn block(mut self) -> D::Output {
-        match self.door.link().liveness() {
+        match self.target.link().liveness() {
             Liveness::Alive => {}
             Liveness::Dead => life::unwind(),
             Liveness::TearingDown => {
-                return self.door.after_death().unwrap_or_else(|| self.answer_for_nothing());
+                return self.target.after_death().unwrap_or_else(|| self.answer_for_nothing());
             }
         }
-        if self.door.link().is_given() {
-            return self.door.given();
+        if self.target.link().is_given() {
+            return self.target.given();
         }
         if slots::on_slot_thread() {
             return slots::block_on(self).unwrap_or_else(|_| life::unwind());
         }
-        let Some(FirstHalf { spec, fault, entered }) = begin(self.door.open()) else { life::unwind() };
+        let Some(FirstHalf { spec, fault, entered }) = begin(self.target.open()) else { life::unwind() };
         let output = match entered {
             EnterOutcome::Replies { output, takes } => {
                 if !takes.is_zero() {
-                    let shared = self.door.link().shared();
+                    let shared = self.target.link().shared();
                     let now = shared.state().clock.now();
                     shared.advance(now.saturating_add(takes));
                 }
                 output
             }
-            EnterOutcome::UnderWay => self.door.work(fault),
+            EnterOutcome::UnderWay => self.target.work(fault),
             EnterOutcome::Died => life::unwind(),
         };
-        if !arrives(&self.door, &spec, &output) {
+        if !arrives(&self.target, &spec, &output) {
             life::unwind()
         }
-        self.door.received(&output);
+        self.target.received(&output);
         output
     }
 
@@ -325,8 +325,8 @@ impl<D: Door> Call<D> {
         if !std::thread::panicking() {
             life::unwind()
         }
-        let spec = self.door.open().spec();
-        let link = self.door.link();
+        let spec = self.target.open().spec();
+        let link = self.target.link();
         let mut state = link.shared().state();
         let who = link.as_caller(&mut state, |state| state.actor()).to_string();
         let call = match spec.site {
@@ -335,7 +335,7 @@ impl<D: Door> Call<D> {
         };
         state.search.get_stuck(Stuck::Unanswerable { who, call, place: spec.place.to_string() });
         drop(state);
-        self.door.work(None)
+        self.target.work(None)
     }
 
     /// Answers a destructor while its process is torn down. A call that had started may get its answer, because the
@@ -344,35 +344,35 @@ impl<D: Door> Call<D> {
         let answer = match mem::replace(&mut self.step, CallStage::Over) {
             CallStage::Replying(_, output) => Some(output),
             CallStage::Waiting(_, output, timer) | CallStage::Late(_, output, timer) => {
-                self.door.link().shared().state().clock.cancel(timer);
+                self.target.link().shared().state().clock.cancel(timer);
                 Some(output)
             }
             unanswered => {
                 self.step = unanswered;
-                self.door.after_death()
+                self.target.after_death()
             }
         };
-        answer.map_or_else(|| self.door.link().pend_or_unwind(cx), Poll::Ready)
+        answer.map_or_else(|| self.target.link().pend_or_unwind(cx), Poll::Ready)
     }
 
     fn first_half(&mut self, cx: &mut Context<'_>) -> Poll<D::Output> {
-        if self.door.link().is_given() {
-            return Poll::Ready(self.door.given());
+        if self.target.link().is_given() {
+            return Poll::Ready(self.target.given());
         }
         if self.is_behind() {
             self.step = CallStage::Begin;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let Some(FirstHalf { spec, fault, entered }) = begin(self.door.open()) else {
-            return self.door.link().pend_or_unwind(cx);
+        let Some(FirstHalf { spec, fault, entered }) = begin(self.target.open()) else {
+            return self.target.link().pend_or_unwind(cx);
         };
         self.takes_off(&spec);
         self.has_happened = fault.is_none_or(Fault::happens);
         match entered {
             EnterOutcome::Replies { output, takes } if takes.is_zero() => self.reply(spec, output, cx),
             EnterOutcome::Replies { output, takes } => {
-                let shared = self.door.link().shared();
+                let shared = self.target.link().shared();
                 let mut state = shared.state();
                 let at = state.clock.now().saturating_add(takes);
                 let timer = shared.set_timer(&mut state, at, cx);
@@ -381,7 +381,7 @@ impl<D: Door> Call<D> {
                 Poll::Pending
             }
             EnterOutcome::UnderWay => self.go_on(spec, fault, cx),
-            EnterOutcome::Died => self.door.link().pend_or_unwind(cx),
+            EnterOutcome::Died => self.target.link().pend_or_unwind(cx),
         }
     }
 
@@ -394,10 +394,10 @@ impl<D: Door> Call<D> {
 
     fn go_on(&mut self, spec: CallSpec, fault: Option<Fault>, cx: &mut Context<'_>) -> Poll<D::Output> {
         self.step = CallStage::UnderWay(spec, fault);
-        match self.door.resume(fault, cx) {
+        match self.target.resume(fault, cx) {
             ResumeOutcome::Ended(output) => self.reply(spec, output, cx),
             ResumeOutcome::Waits => Poll::Pending,
-            ResumeOutcome::Over => self.door.link().pend_or_unwind(cx),
+            ResumeOutcome::Over => self.target.link().pend_or_unwind(cx),
         }
     }
 
@@ -407,8 +407,8 @@ impl<D: Door> Call<D> {
         if !std::mem::take(&mut self.may_be_behind) {
             return false;
         }
-        let Some((service, operation)) = self.door.operation() else { return false };
-        let link = self.door.link();
+        let Some((service, operation)) = self.target.operation() else { return false };
+        let link = self.target.link();
         let mut state = link.shared().state();
         if state.task().is_none() || !state.is_made_beside_others(service, operation) {
             return false;
@@ -422,7 +422,7 @@ impl<D: Door> Call<D> {
     /// The call is under way from here on.
     fn takes_off(&mut self, spec: &CallSpec) {
         if let Site::Call { service, operation } = spec.site {
-            let mut state = self.door.link().shared().state();
+            let mut state = self.target.link().shared().state();
             self.flight = state.take_off(service, operation);
         }
     }
@@ -430,14 +430,14 @@ impl<D: Door> Call<D> {
     /// The call is under way no longer.
     fn lands(&mut self) {
         if let Some(flight) = self.flight.take() {
-            self.door.link().shared().state().land(flight);
+            self.target.link().shared().state().land(flight);
         }
     }
 
     /// The reply is on its way to a caller that waits for something else besides, a timer mostly: whether it comes so late
     /// that the caller may have gone on without it. Returns the timer for it.
     fn is_late(&self, spec: &CallSpec, cx: &Context<'_>) -> Option<TimerId> {
-        let link = self.door.link();
+        let link = self.target.link();
         let shared = link.shared();
         if !shared.is_caller_divided() || slots::on_slot_thread() {
             return None;
@@ -456,7 +456,7 @@ impl<D: Door> Call<D> {
 
     /// The reply takes its time. Returns the timer anew, if it is not over.
     fn still_waits(&self, timer: TimerId, cx: &Context<'_>) -> Option<TimerId> {
-        let shared = self.door.link().shared();
+        let shared = self.target.link().shared();
         let mut state = shared.state();
         if state.clock.now() >= timer.0 {
             return None;
@@ -467,25 +467,25 @@ impl<D: Door> Call<D> {
 
     fn second_half(&mut self, spec: &CallSpec, output: D::Output, cx: &Context<'_>) -> Poll<D::Output> {
         self.lands();
-        if !arrives(&self.door, spec, &output) {
-            return self.door.link().pend_or_unwind(cx);
+        if !arrives(&self.target, spec, &output) {
+            return self.target.link().pend_or_unwind(cx);
         }
-        self.door.received(&output);
+        self.target.received(&output);
         Poll::Ready(output)
     }
 }
 
 /// Nothing is pinned except values in their own boxes.
-impl<D: Door> Unpin for Call<D> {}
+impl<D: CallTarget> Unpin for Call<D> {}
 
-impl<D: Door> Future for Call<D> {
+impl<D: CallTarget> Future for Call<D> {
     type Output = D::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
         let this = &mut *self;
-        match this.door.link().liveness() {
+        match this.target.link().liveness() {
             Liveness::Alive => {}
-            Liveness::Dead => return this.door.link().pend_or_unwind(cx),
+            Liveness::Dead => return this.target.link().pend_or_unwind(cx),
             Liveness::TearingDown => return this.poll_torn_down(cx),
         }
         match mem::replace(&mut this.step, CallStage::Over) {
@@ -517,7 +517,7 @@ impl<D: Door> Future for Call<D> {
     }
 }
 
-impl<D: Door> Drop for Call<D> {
+impl<D: CallTarget> Drop for Call<D> {
     fn drop(&mut self) {
         self.lands();
         let (spec, timer) = match &self.step {
@@ -525,7 +525,7 @@ impl<D: Door> Drop for Call<D> {
             CallStage::UnderWay(spec, _) | CallStage::Replying(spec, _) => (*spec, None),
             CallStage::Waiting(spec, _, timer) | CallStage::Late(spec, _, timer) => (*spec, Some(*timer)),
         };
-        let link = self.door.link();
+        let link = self.target.link();
         let mut state = link.shared().state();
         timer.into_iter().for_each(|timer| state.clock.cancel(timer));
         let is_dropped_by_its_caller = state.task().is_some() && !std::thread::panicking();
@@ -544,29 +544,29 @@ impl<D: Door> Drop for Call<D> {
 }
 
 #[cfg(feature = "wire")]
-impl<D: Door> InFlight<D> {
+impl<D: CallTarget> InFlight<D> {
     /// The first half. Returns `None` if the process died before the call happened, or if the run is stuck.
-    pub(crate) fn begin(mut door: D) -> Option<Self> {
-        if door.link().is_given() {
-            let output = door.given();
-            return Some(Self { door, output, takes: Duration::ZERO, spec: None });
+    pub(crate) fn begin(mut target: D) -> Option<Self> {
+        if target.link().is_given() {
+            let output = target.given();
+            return Some(Self { target, output, takes: Duration::ZERO, spec: None });
         }
-        let FirstHalf { spec, fault, entered } = begin(door.open())?;
+        let FirstHalf { spec, fault, entered } = begin(target.open())?;
         let (output, takes) = match entered {
             EnterOutcome::Replies { output, takes } => (output, takes),
-            EnterOutcome::UnderWay => (door.work(fault), Duration::ZERO),
+            EnterOutcome::UnderWay => (target.work(fault), Duration::ZERO),
             EnterOutcome::Died => return None,
         };
-        Some(Self { door, output, takes, spec: Some(spec) })
+        Some(Self { target, output, takes, spec: Some(spec) })
     }
 
     /// The second half: the reply arrives at the caller. Returns `None` if the process died before that, or if the
     /// run is stuck.
     pub(crate) fn arrive(mut self) -> Option<D::Output> {
-        if self.spec.is_some_and(|spec| !arrives(&self.door, &spec, &self.output)) {
+        if self.spec.is_some_and(|spec| !arrives(&self.target, &spec, &self.output)) {
             return None;
         }
-        self.door.received(&self.output);
+        self.target.received(&self.output);
         Some(self.output)
     }
 }

@@ -14,7 +14,7 @@ use crash_points::Point as CodePoint;
 
 use crate::engine::slots;
 use crate::engine::state::{Shared, State, lock};
-use crate::search::choice::{Actor, Ending, Line, Name, Place, Point, Site};
+use crate::search::choice::{Actor, Ending, LinePoint, Name, Place, Point, Site};
 
 /// An incarnation of a process.
 #[derive(Debug)]
@@ -191,7 +191,7 @@ impl Life {
         if slots::await_turn().is_err() || self.is_dead() {
             return false;
         }
-        let line = Line { function: point.function, ordinal: point.ordinal };
+        let line = LinePoint { function: point.function, ordinal: point.ordinal };
         let (site, place) = (Site::Line(line), line.place());
         let mut state = self.shared.state();
         let passes = self.as_caller(&mut state, |state| {

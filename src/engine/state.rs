@@ -1,7 +1,6 @@
 //! The state of a run, behind one lock: choices, time, ledger, queue. All modules below use the world through it.
 
 mod actor;
-mod bounds;
 mod failing;
 mod flights;
 mod intake;
@@ -9,12 +8,13 @@ mod keyed;
 mod kinds;
 mod record;
 mod reliable;
-mod search;
 mod stalls;
-mod stride;
 mod stuck;
-mod touched;
+mod search;
+mod bounds;
 mod woken;
+mod stride;
+mod touched;
 
 pub use stuck::Stuck;
 

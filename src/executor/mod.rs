@@ -6,14 +6,14 @@
 mod boot;
 mod drain;
 mod end;
-mod externals;
 mod inline;
 mod rejected;
 mod pick;
 mod shutdown;
+mod task;
+mod externals;
 mod replicas;
 mod spawned;
-mod task;
 mod turns;
 pub(crate) mod watch;
 

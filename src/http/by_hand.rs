@@ -6,13 +6,13 @@ use super::HttpProtocol;
 use crate::process::Client;
 use crate::process::Link;
 use crate::system::service::payments::{Charge, Payments};
-use crate::wire::by_hand::{ScriptedSocket, converse, door_of};
+use crate::wire::by_hand::{ScriptedSocket, converse, endpoint_of};
 use crate::wire::{Repetitions, Sample, conformance_repeating};
 
 /// Plays a script to its end. Returns the number of effects, and the reply.
 fn play(socket: ScriptedSocket) -> (usize, String) {
-    let (door, shared) = door_of(HttpProtocol::default());
-    converse(&door, &socket);
+    let (endpoint, shared) = endpoint_of(HttpProtocol::default());
+    converse(&endpoint, &socket);
     let effects = shared.state().ledger.effects().len();
     (effects, socket.received())
 }
@@ -29,7 +29,7 @@ fn request() -> String {
 /// The reply without HTTP. Ids derive from the request.
 fn reply() -> String {
     let charge = Charge::of_order(6, 500).customer("cu_1").payment_method("pm_1");
-    let (_, shared) = door_of(HttpProtocol::default());
+    let (_, shared) = endpoint_of(HttpProtocol::default());
     let payments = Client::<Payments>::built_in(Link::Test(shared));
     let body = serde_json::to_string(&payments.charge_blocking(charge).unwrap()).unwrap();
     let length = body.len();

@@ -6,7 +6,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
-use super::answer::{Answer, ResponseOptions};
+use super::response::{HttpResponse, ResponseOptions};
 
 /// The maximum size of the part before the body, in bytes.
 const MOST_HEAD: usize = 64 << 10;
@@ -101,7 +101,7 @@ impl Parser {
 fn refused(status: StatusCode) -> Parsed {
     if status == StatusCode::PAYLOAD_TOO_LARGE {
         let manner = ResponseOptions { version: Version::HTTP_11, keeps_alive: false, only_head: false };
-        let answer = Answer::error(status.as_u16(), "the body is larger than 1 MiB");
+        let answer = HttpResponse::error(status.as_u16(), "the body is larger than 1 MiB");
         return Parsed::Refused(answer.written(manner).into_bytes());
     }
     Parsed::Refused(

@@ -3,7 +3,7 @@
 //! `message` finds the bounds of a request, `request` checks it and finds its route, `serve` calls the service behind
 //! the route, and `answer` makes the reply. Sockets belong to `wire`.
 
-mod answer;
+mod response;
 mod message;
 mod request;
 mod pages;

@@ -6,7 +6,7 @@ use http::header::{ACCEPT, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
-use super::answer::Answer;
+use super::response::HttpResponse;
 use crate::system::effect::fingerprint;
 
 /// A built-in service.
@@ -65,7 +65,7 @@ pub(super) struct RequestOptions {
 /// A request that has passed the checks before the route.
 #[derive(Debug)]
 pub(super) struct CheckedRequest {
-    pub(super) route: Result<Route, Answer>,
+    pub(super) route: Result<Route, HttpResponse>,
     pub(super) wants: RequestOptions,
 }
 
@@ -73,22 +73,22 @@ pub(super) struct CheckedRequest {
 ///
 /// # Errors
 /// If the request is rejected.
-pub(super) fn check(parts: &Parts, body: &[u8]) -> Result<CheckedRequest, Answer> {
+pub(super) fn check(parts: &Parts, body: &[u8]) -> Result<CheckedRequest, HttpResponse> {
     let path = parts.uri.path();
     let (wanted, group) = match is_page(path) {
         true => ("text/html", "text/*"),
         false => ("application/json", "application/*"),
     };
     if !admits(&parts.headers, wanted, group) {
-        return Err(Answer::error(406, &format!("`Accept` does not admit {wanted}")));
+        return Err(HttpResponse::error(406, &format!("`Accept` does not admit {wanted}")));
     }
     let has_body = !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
     if has_body {
         if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-            return Err(Answer::error(422, &format!("the body is not JSON: {error}")));
+            return Err(HttpResponse::error(422, &format!("the body is not JSON: {error}")));
         }
     }
-    let wants = wants(&parts.headers, path, body).map_err(|reason| Answer::error(422, reason))?;
+    let wants = wants(&parts.headers, path, body).map_err(|reason| HttpResponse::error(422, reason))?;
     let route = route(&parts.method, path, parts.uri.query().unwrap_or_default());
     Ok(CheckedRequest { route, wants })
 }
@@ -137,8 +137,8 @@ fn wants(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<RequestOptions,
     Ok(RequestOptions { slow, throttle: is_set("x-throttle"), crash })
 }
 
-fn route(method: &Method, path: &str, query: &str) -> Result<Route, Answer> {
-    let unknown = || Answer::error(404, "not found; `GET /` lists the services");
+fn route(method: &Method, path: &str, query: &str) -> Result<Route, HttpResponse> {
+    let unknown = || HttpResponse::error(404, "not found; `GET /` lists the services");
     // Neither `OPTIONS *` nor `CONNECT` has a path.
     let mut segments = path.strip_prefix('/').ok_or_else(unknown)?.split('/');
     let (first, second, more) = (segments.next().unwrap_or_default(), segments.next(), segments.next());
@@ -179,7 +179,7 @@ fn route(method: &Method, path: &str, query: &str) -> Result<Route, Answer> {
     }
 }
 
-type Routed = Result<Route, Answer>;
+type Routed = Result<Route, HttpResponse>;
 
 fn only(wanted: Method, method: &Method, route: impl FnOnce() -> Routed) -> Routed {
     if wanted == *method { route() } else { Err(not_allowed(HeaderValue::from_str(wanted.as_str()).ok())) }
@@ -194,14 +194,14 @@ fn either(method: &Method, route: impl FnOnce() -> Routed) -> Routed {
     }
 }
 
-fn not_allowed(allowed: Option<HeaderValue>) -> Answer {
-    let answer = Answer::error(405, "the method is not allowed; see `Allow`");
+fn not_allowed(allowed: Option<HeaderValue>) -> HttpResponse {
+    let answer = HttpResponse::error(405, "the method is not allowed; see `Allow`");
     answer.allow(allowed)
 }
 
-fn parameter(query: &str, name: &str) -> Result<String, Answer> {
+fn parameter(query: &str, name: &str) -> Result<String, HttpResponse> {
     form_urlencoded::parse(query.as_bytes())
         .find(|(known, _)| known == name)
         .map(|(_, value)| value.into_owned())
-        .ok_or_else(|| Answer::error(422, &format!("{name} required")))
+        .ok_or_else(|| HttpResponse::error(422, &format!("{name} required")))
 }

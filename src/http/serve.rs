@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::answer::{Answer, ResponseOptions};
 use super::message::Message;
 use super::pages;
 use super::request::{BuiltInService, CheckedRequest, RequestOptions, Route, check};
+use super::response::{HttpResponse, ResponseOptions};
 use crate::engine::panics;
 use crate::engine::state::lock;
 use crate::process::Client;
@@ -33,7 +33,7 @@ pub(super) trait CustomServices {
 /// Serves a request in the name of the current actor.
 pub(super) fn serve(message: Message, owns: &dyn CustomServices, caller: &Caller<'_>) -> ServeOutcome {
     let Message { parts, body, manner } = message;
-    let reply = |answer: Answer| ServeOutcome::reply(answer.written(manner));
+    let reply = |answer: HttpResponse| ServeOutcome::reply(answer.written(manner));
     let CheckedRequest { route, wants } = match check(&parts, &body) {
         Ok(asked) => asked,
         Err(answer) => return reply(answer),
@@ -41,7 +41,7 @@ pub(super) fn serve(message: Message, owns: &dyn CustomServices, caller: &Caller
     let call = Call { caller, wants: &wants, body: &body, manner };
     let served = catch_unwind(AssertUnwindSafe(|| call.serve(route, owns)));
     served.unwrap_or_else(|panic| {
-        reply(Answer::error(500, &format!("the service panicked: {}", panics::text(&*panic))))
+        reply(HttpResponse::error(500, &format!("the service panicked: {}", panics::text(&*panic))))
     })
 }
 
@@ -54,16 +54,16 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn reply(&self, answer: Answer) -> ServeOutcome {
+    fn reply(&self, answer: HttpResponse) -> ServeOutcome {
         ServeOutcome::reply(answer.written(self.manner))
     }
 
     /// A request that is not a call. It may still ask for bad treatment.
-    fn plain(&self, answer: impl FnOnce() -> Answer) -> ServeOutcome {
+    fn plain(&self, answer: impl FnOnce() -> HttpResponse) -> ServeOutcome {
         let badly = match (self.wants.throttle, self.wants.crash) {
             (true, _) => Some(throttled("too many requests")),
             (false, Some(status)) => {
-                Some(Answer::error(status, "the service has crashed, as it was asked to"))
+                Some(HttpResponse::error(status, "the service has crashed, as it was asked to"))
             }
             (false, None) => None,
         };
@@ -74,11 +74,11 @@ impl Call<'_> {
         Client::built_in(self.caller.link().clone())
     }
 
-    fn serve(&self, route: Result<Route, Answer>, owns: &dyn CustomServices) -> ServeOutcome {
+    fn serve(&self, route: Result<Route, HttpResponse>, owns: &dyn CustomServices) -> ServeOutcome {
         let only_looks = matches!(route, Ok(Route::Index | Route::Status(_) | Route::Page(_)));
         if self.caller.is_misused() && !only_looks {
-            let reason = "a job called through the test's own door (`world.http()`), where nothing can go wrong; give it that of its process (`p.http()`)";
-            return self.reply(Answer::error(500, reason));
+            let reason = "a job called through the test's own address (`world.http()`), where nothing can go wrong; give it that of its process (`p.http()`)";
+            return self.reply(HttpResponse::error(500, reason));
         }
         let services = &self.caller.shared().services;
         let payments = || self.client::<Payments>();
@@ -88,9 +88,9 @@ impl Call<'_> {
             Ok(route) => route,
         };
         match route {
-            Route::Index => self.plain(|| Answer::page(pages::index())),
+            Route::Index => self.plain(|| HttpResponse::page(pages::index())),
             Route::Status(which) => self.plain(|| status(which, services)),
-            Route::Page(which) => self.plain(|| Answer::page(pages::of(which, services))),
+            Route::Page(which) => self.plain(|| HttpResponse::page(pages::of(which, services))),
             Route::Clear(which) => self.plain(|| clear(which, services)),
             Route::Charge => self.with::<_, Charge>(&payments(), payments::Request::Charge, charge_status),
             Route::Charges { order_id } => {
@@ -121,9 +121,9 @@ impl Call<'_> {
             ),
             Route::Own { service, operation } => match owns.own(&service) {
                 Some(own) => own.serve(self, &operation),
-                None => {
-                    self.plain(|| Answer::error(404, &format!("there is no service `{service}` over HTTP")))
-                }
+                None => self.plain(|| {
+                    HttpResponse::error(404, &format!("there is no service `{service}` over HTTP"))
+                }),
             },
         }
     }
@@ -137,7 +137,7 @@ impl Call<'_> {
     ) -> ServeOutcome {
         match serde_json::from_slice(self.body) {
             Ok(request) => self.call(client, into(request), status),
-            Err(error) => self.reply(Answer::error(422, &error.to_string())).delayed(self.wants.slow),
+            Err(error) => self.reply(HttpResponse::error(422, &error.to_string())).delayed(self.wants.slow),
         }
     }
 
@@ -158,7 +158,7 @@ impl Call<'_> {
         }
         let reply = move |result: Result<S::Reply, ServiceError>| {
             let answer = match result {
-                Ok(reply) => Answer::json(status(&reply), &reply),
+                Ok(reply) => HttpResponse::json(status(&reply), &reply),
                 Err(error) => refusal(&error, crash),
             };
             answer.written(manner)
@@ -171,34 +171,34 @@ impl Call<'_> {
         if behave == Behavior::Throttled {
             return self.reply(throttled("too many requests"));
         }
-        if lock(client.door()).service.operation(&request).done_before_failure {
+        if lock(client.faulty()).service.operation(&request).done_before_failure {
             self.caller.happen(client, request);
         }
         let status = self.wants.crash.unwrap_or(503);
-        self.reply(Answer::error(status, "the service has crashed, as it was asked to"))
+        self.reply(HttpResponse::error(status, "the service has crashed, as it was asked to"))
     }
 }
 
-fn status(which: BuiltInService, services: &Directory) -> Answer {
+fn status(which: BuiltInService, services: &Directory) -> HttpResponse {
     match which {
         BuiltInService::Fulfillment => {
             let requests = lock(&services.built_in::<Fulfillment>()).service.records().len();
-            Answer::json(200, &json!({ "num_requests": requests }))
+            HttpResponse::json(200, &json!({ "num_requests": requests }))
         }
         BuiltInService::Payments | BuiltInService::Email | BuiltInService::ErrorTracker => {
-            Answer::json(200, &json!({}))
+            HttpResponse::json(200, &json!({}))
         }
     }
 }
 
-fn clear(which: BuiltInService, services: &Directory) -> Answer {
+fn clear(which: BuiltInService, services: &Directory) -> HttpResponse {
     match which {
         BuiltInService::Payments => lock(&services.built_in::<Payments>()).service.clear(),
         BuiltInService::Email => lock(&services.built_in::<EmailService>()).service.clear(),
         BuiltInService::Fulfillment => lock(&services.built_in::<Fulfillment>()).service.clear(),
         BuiltInService::ErrorTracker => lock(&services.built_in::<ErrorTracker>()).service.clear(),
     }
-    Answer::json(200, &json!({}))
+    HttpResponse::json(200, &json!({}))
 }
 
 fn charge_status(reply: &payments::Reply) -> u16 {
@@ -208,20 +208,20 @@ fn charge_status(reply: &payments::Reply) -> u16 {
     }
 }
 
-fn throttled(reason: &str) -> Answer {
-    Answer::error(429, reason).retry_after(RETRY_AFTER)
+fn throttled(reason: &str) -> HttpResponse {
+    HttpResponse::error(429, reason).retry_after(RETRY_AFTER)
 }
 
-fn refusal(error: &ServiceError, crash: u16) -> Answer {
+fn refusal(error: &ServiceError, crash: u16) -> HttpResponse {
     match error {
         ServiceError::Throttled { retry_after, .. } => {
             throttled(&error.to_string()).retry_after(*retry_after)
         }
-        ServiceError::Refused { status, reason, .. } => Answer::error(*status, reason),
+        ServiceError::Refused { status, reason, .. } => HttpResponse::error(*status, reason),
         ServiceError::Unavailable { service, operation } => {
-            Answer::error(crash, &format!("{service}.{operation}: service unavailable"))
+            HttpResponse::error(crash, &format!("{service}.{operation}: service unavailable"))
         }
-        ServiceError::TimedOut { .. } => Answer::error(504, &error.to_string()),
+        ServiceError::TimedOut { .. } => HttpResponse::error(504, &error.to_string()),
     }
 }
 
@@ -238,12 +238,12 @@ where
     fn serve(&self, call: &Call<'_>, operation: &str) -> ServeOutcome {
         let request = match serde_json::from_slice::<S::Request>(call.body) {
             Ok(request) => request,
-            Err(error) => return call.reply(Answer::error(422, &error.to_string())),
+            Err(error) => return call.reply(HttpResponse::error(422, &error.to_string())),
         };
-        let known = lock(self.door()).service.operation(&request).name;
+        let known = lock(self.faulty()).service.operation(&request).name;
         if known.as_str() != operation {
             let name = self.name();
-            return call.reply(Answer::error(404, &format!("this request is for /{name}/{known}")));
+            return call.reply(HttpResponse::error(404, &format!("this request is for /{name}/{known}")));
         }
         call.call(&self.of_link(call.caller.link()), request, |_| 200)
     }

@@ -1,30 +1,30 @@
 //! The exploration: settings, environment variables, the loop over scenarios, and the expected outcomes for the
 //! oracles.
 
-mod apart;
-mod baseline;
-mod causes;
-mod conclusion;
-#[cfg(feature = "proptest")]
-mod drawn;
-mod gate;
 mod hygiene;
-mod inputs;
-mod isolation;
-mod kept;
-mod orders;
-mod progress;
 mod reference;
-mod replay;
-mod sampling;
 mod settings;
 mod sharding;
-mod summary;
 mod surroundings;
+mod apart;
+mod kept;
+mod baseline;
+mod progress;
+mod summary;
 mod tally;
+mod causes;
+mod conclusion;
+mod isolation;
+mod orders;
+mod replay;
 mod terms;
 mod threads;
 mod walk;
+mod inputs;
+#[cfg(feature = "proptest")]
+mod drawn;
+mod gate;
+mod sampling;
 
 #[cfg(feature = "proptest")]
 pub(crate) use self::drawn::{DrawnDeviations, DrawnOutcome, Size};
@@ -55,6 +55,7 @@ use crate::judge::run::{Body, Course, End, FinishedRun, Ground, Outcome, run};
 use crate::search::choice::{self, Plan, forget};
 use crate::search::explore::Share;
 use crate::search::input::Assignment;
+use crate::system::seeded::SeededTexts;
 use crate::{World, engine::panics};
 
 /// Explores a test body with the default settings.
@@ -79,6 +80,8 @@ struct Basis<'b> {
     inputs: Arc<Assignment>,
     /// The operations that the reference run has made beside others.
     flights: Arc<BTreeSet<CalledAs>>,
+    /// The places at which a text depends on the seed.
+    seeded: Arc<SeededTexts>,
     /// The inputs, in the form in which scenarios name them.
     words: Vec<choice::DeviationSpec>,
     /// Those of them that are not the ordinary ones.

@@ -25,6 +25,7 @@ use crate::system::hygiene::Hygiene;
 use crate::system::job::Job;
 use crate::system::queue::LockKey;
 use crate::system::script::Script;
+use crate::system::seeded::{OutcomePart, SeededTexts};
 use crate::system::timeline::{Event, Timeline};
 use crate::world::{ComparisonRules, World};
 
@@ -139,6 +140,8 @@ pub(crate) struct Ground {
     /// Whether jobs that are under way when the body ends go on to their ends. They do if all are over by then when
     /// nothing goes wrong: what the body has waited for may be there before a job that failed was tried again.
     pub(crate) finishes: bool,
+    /// The places at which a text depends on the seed.
+    pub(crate) seeded: Arc<SeededTexts>,
     /// A buffer for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
 }
@@ -232,7 +235,30 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
         has_sockets: shared.externals.have_wires(),
         left: shared.sleepers.left(),
     };
-    FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch }
+    let mut ran = FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch };
+    ran.outcome.mark_seeded(&ground.seeded);
+    ran
+}
+
+impl Outcome {
+    /// The parts that are compared.
+    pub(crate) fn parts(&self) -> Vec<OutcomePart> {
+        let effects = self.effects.iter().flat_map(|effect| {
+            let key = effect.key.as_deref().unwrap_or_default();
+            let part = |what: &str, text: &str| OutcomePart::new(format!("{what} {}", effect.name()), text);
+            [part("effect", &effect.body), part("key", key)]
+        });
+        let jobs = self.jobs.iter().map(|job| OutcomePart::new(format!("job {}", job.kind), &job.payload));
+        let state = self.state.iter().map(|(name, text)| OutcomePart::new(format!("state {name}"), text));
+        effects.chain(jobs).chain(state).collect()
+    }
+
+    /// Adds the texts that depend on the seed to what the run has generated.
+    pub(crate) fn mark_seeded(&mut self, seeded: &SeededTexts) {
+        if !seeded.is_empty() {
+            seeded.texts(&self.parts()).iter().for_each(|text| self.generated.text(text));
+        }
+    }
 }
 
 /// Makes the state of a run, and starts to watch the run.

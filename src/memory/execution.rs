@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::ModelError;
-use super::step::{OperationText, Step};
+use super::step::{OperationText, ThreadStep};
 use crate::engine::panics::{self, CaughtPanic};
 use crate::search::choice::Place;
 
@@ -43,10 +43,10 @@ pub(super) enum ExecutionEnd {
 
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<ThreadStep>,
     pub(super) shared: Vec<Shared>,
     /// The current operation of each thread.
-    pub(super) doing: Vec<Option<Step>>,
+    pub(super) doing: Vec<Option<ThreadStep>>,
     pub(super) broken: Option<ExecutionEnd>,
 }
 
@@ -124,7 +124,7 @@ impl Execution {
     /// Makes loom carry out an operation of a thread. Records the result, unless `told` returns `None`.
     pub(super) fn act<R>(
         &self,
-        about: Step,
+        about: ThreadStep,
         act: impl FnOnce() -> R,
         told: impl FnOnce(&R) -> Option<OperationText>,
     ) -> R {
@@ -138,7 +138,7 @@ impl Execution {
                 let mut record = self.record();
                 record.doing[me] = None;
                 if let Some(said) = told(&result) {
-                    record.steps.push(Step { thread: me, said, ..about });
+                    record.steps.push(ThreadStep { thread: me, said, ..about });
                 }
                 result
             }
@@ -152,7 +152,7 @@ impl Execution {
     /// The same for code that runs in the middle of an operation and may itself be interrupted.
     pub(super) fn note(&self, at: Place, shared: Option<usize>, said: OperationText) {
         let thread = self.current.get();
-        self.record().steps.push(Step { thread, at, shared, said });
+        self.record().steps.push(ThreadStep { thread, at, shared, said });
     }
 
     pub(super) fn hold(&self, lock: usize, at: Place) {
@@ -235,7 +235,8 @@ impl<'l, L> LoomAccess<'l, L> {
         act: impl FnOnce(&'l L) -> R,
         told: impl FnOnce(&R) -> Option<OperationText>,
     ) -> R {
-        let about = Step { thread: self.execution.thread(), at, shared: Some(self.shared), said: about };
+        let about =
+            ThreadStep { thread: self.execution.thread(), at, shared: Some(self.shared), said: about };
         self.execution.act(about, || act(self.loom), told)
     }
 }

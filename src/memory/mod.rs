@@ -1,9 +1,9 @@
 //! Feature `loom`: memory shared between threads, in every order of its accesses.
 
 mod error;
+mod step;
 mod execution;
 mod report;
-mod step;
 pub mod sync;
 pub mod thread;
 

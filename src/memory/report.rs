@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::execution::{ExecutionEnd, Record, Shared};
-use super::step::Step;
+use super::step::ThreadStep;
 use super::{Model, ModelError, ModelStep, Search};
 use crate::judge::report::{Mark, Verdict, excerpt};
 
@@ -300,7 +300,7 @@ fn named(shared: &Shared) -> String {
 }
 
 /// `Mutex#1.lock()`
-fn operation(step: &Step, shared: &[Shared]) -> String {
+fn operation(step: &ThreadStep, shared: &[Shared]) -> String {
     let Some(shared) = step.shared.and_then(|index| shared.get(index)) else { return step.said.to_string() };
     format!("{}.{}", named(shared), step.said)
 }

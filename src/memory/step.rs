@@ -9,7 +9,7 @@ use crate::search::choice::Place;
 
 /// One operation of a thread, or its next operation.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(super) struct ThreadStep {
     pub(super) thread: usize,
     pub(super) at: Place,
     /// The value that the operation uses.

@@ -15,12 +15,12 @@ use loom::thread as inside;
 pub use std::thread::{Result, available_parallelism, panicking};
 
 use super::execution::Execution;
-use super::step::{OperationText, Step};
+use super::step::{OperationText, ThreadStep};
 use crate::search::choice::Place;
 
 /// A step of the current thread that uses no shared value.
 fn act<R>(execution: &Execution, at: Place, said: OperationText, act: impl FnOnce() -> R) -> R {
-    let about = Step { thread: execution.thread(), at, shared: None, said: said.clone() };
+    let about = ThreadStep { thread: execution.thread(), at, shared: None, said: said.clone() };
     execution.act(about, act, |_| Some(said))
 }
 

@@ -290,11 +290,11 @@ impl Process {
     pub fn service<S: Service>(&self, name: impl Into<Name>) -> Client<S> {
         let name = name.into();
         // Not a closure, so that the panic points to the caller.
-        let door = match self.link.shared().services.get(name) {
-            Ok(door) => door,
+        let faulty = match self.link.shared().services.get(name) {
+            Ok(faulty) => faulty,
             Err(error) => panic!("{error}"),
         };
-        Client::new(self.link.clone(), name, door)
+        Client::new(self.link.clone(), name, faulty)
     }
 
     /// Returns this incarnation's client for the service that [`World::service`](crate::World::service) returned.

@@ -36,8 +36,8 @@
 //! proptest's own seeds and files.
 
 mod course;
-mod property;
 mod seeds;
+mod property;
 mod workload;
 
 pub use course::{Deviations, DeviationsTree, Preemptions, Scenarios};

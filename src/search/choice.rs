@@ -51,34 +51,34 @@ impl DeviationKind {
 
 /// A crash point before a statement of a function.
 #[derive(Clone, Copy)]
-pub(crate) struct Line {
+pub(crate) struct LinePoint {
     pub(crate) function: &'static crash_points::Function,
     /// The number of the point in its function. Several points may have the same place if a macro wrote the code.
     pub(crate) ordinal: u32,
 }
 
-impl Line {
+impl LinePoint {
     pub(crate) fn place(self) -> Place {
         let place = self.function.points[self.ordinal as usize];
         Place { file: self.function.file, line: place.line, column: place.column }
     }
 }
 
-impl PartialEq for Line {
+impl PartialEq for LinePoint {
     fn eq(&self, other: &Self) -> bool {
         self.ordinal == other.ordinal && std::ptr::eq(self.function, other.function)
     }
 }
 
-impl Eq for Line {}
+impl Eq for LinePoint {}
 
-impl Hash for Line {
+impl Hash for LinePoint {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.place(), self.ordinal).hash(state);
     }
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for LinePoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.place(), self.ordinal)
     }
@@ -127,7 +127,7 @@ pub(crate) enum Site {
     /// A wait that the harness controls: `sleep`, `yield`.
     Wait(WaitKind),
     /// Before a statement of a `#[crash_points]` function.
-    Line(Line),
+    Line(LinePoint),
     /// The order in which jobs are taken.
     Queue,
 }

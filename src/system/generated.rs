@@ -23,6 +23,8 @@ pub(crate) struct Generated {
     texts: Vec<Box<str>>,
     /// Readings of the clock.
     times: BTreeSet<Duration>,
+    /// Whether a random number was drawn, of whatever size.
+    has_draws: bool,
     /// Parts of payloads of a job kind that are ignored, too.
     ignored: Vec<(&'static str, JsonPath)>,
 }
@@ -30,6 +32,7 @@ pub(crate) struct Generated {
 impl Generated {
     /// Records a number that was drawn below a bound.
     pub(crate) fn draw(&mut self, number: u64, bound: u64) {
+        self.has_draws = true;
         if bound >= LEAST_BOUND && number >= LEAST_NUMBER {
             self.number(number);
         }
@@ -40,6 +43,11 @@ impl Generated {
         if !self.numbers.contains(&number) {
             self.numbers.push(number);
         }
+    }
+
+    /// Whether a random number was drawn, of whatever size.
+    pub(crate) fn has_draws(&self) -> bool {
+        self.has_draws
     }
 
     /// The clock was read.

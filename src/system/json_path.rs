@@ -273,9 +273,11 @@ mod tests {
     #[test]
     fn a_bad_path_is_told_where() {
         let error = |path: &str| path.parse::<JsonPath>().unwrap_err().to_string();
-        assert!(error("orders").starts_with("`orders` is not a path: expected `$` at character 0"));
-        assert!(error("$.a[x]").contains("expected a number or `*` at character 3"), "{}", error("$.a[x]"));
-        assert!(error("$..").contains("expected a name at character 3"));
+        let told = ["orders", "$.a[x]", "$.."].map(error).join("\n");
+        expect_test::expect![[r#"
+            `orders` is not a path: expected `$` at character 0; paths look like `$.orders[*].paid_at` or `$..id`
+            `$.a[x]` is not a path: expected a number or `*` at character 3; paths look like `$.orders[*].paid_at` or `$..id`
+            `$..` is not a path: expected a name at character 3; paths look like `$.orders[*].paid_at` or `$..id`"#]].assert_eq(&told);
     }
 
     #[test]

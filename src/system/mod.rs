@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod effect;
 pub(crate) mod job;
 pub(crate) mod generated;
+pub(crate) mod seeded;
 pub(crate) mod script;
 pub(crate) mod queue;
 pub(crate) mod timeline;

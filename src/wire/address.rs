@@ -7,14 +7,14 @@ use std::sync::Arc;
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::protocol::Door;
+use super::protocol::Endpoint;
 
 /// The number of connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
 /// An address and the socket that listens there.
 pub(super) struct Listener {
-    pub(super) door: Arc<Door>,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) socket: TcpListener,
 }
 
@@ -29,11 +29,11 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    pub(super) fn has(self, door: &Door) -> bool {
+    pub(super) fn has(self, endpoint: &Endpoint) -> bool {
         match self {
             Scope::All => true,
-            Scope::Host(host) => door.host() == Some(host),
-            Scope::AtOnce => door.is_served_at_once(),
+            Scope::Host(host) => endpoint.host() == Some(host),
+            Scope::AtOnce => endpoint.is_served_at_once(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use super::connection::{Connection, MoveOutcome, Phase, Socket};
-use super::protocol::{Caller, Codec, DecodeOutcome, Door, Outcome, Protocol, Reply, ServeOutcome};
+use super::protocol::{Caller, Codec, DecodeOutcome, Endpoint, Outcome, Protocol, Reply, ServeOutcome};
 use crate::engine::state::{Mode, Shared, State, lock};
 use crate::process::Link;
 use crate::search::choice::{Chooser, Place, Plan};
@@ -112,11 +112,11 @@ impl Socket for ScriptedSocket {
 }
 
 /// The test's own address for a protocol.
-pub(crate) fn door_of(protocol: impl Protocol) -> (Arc<Door>, Arc<Shared>) {
+pub(crate) fn endpoint_of(protocol: impl Protocol) -> (Arc<Endpoint>, Arc<Shared>) {
     let state = State::new(Chooser::new(Plan::ordinary()), Mode::Plain, Timeline::default(), 0, 1_000);
     let shared = Shared::new(state);
     let codec: Arc<dyn Codec> = Arc::new(protocol);
-    let door = Door {
+    let endpoint = Endpoint {
         number: 0,
         link: Link::Test(shared.clone()),
         place: Place::caller(),
@@ -125,22 +125,22 @@ pub(crate) fn door_of(protocol: impl Protocol) -> (Arc<Door>, Arc<Shared>) {
         codec,
         is_closed: false.into(),
     };
-    (Arc::new(door), shared)
+    (Arc::new(endpoint), shared)
 }
 
 /// Lets a connection run to its end, and serves its requests immediately.
-pub(crate) fn converse(door: &Arc<Door>, socket: &ScriptedSocket) {
-    let mut connection = Connection::new(1, door.clone(), Box::new(socket.clone()));
+pub(crate) fn converse(endpoint: &Arc<Endpoint>, socket: &ScriptedSocket) {
+    let mut connection = Connection::new(1, endpoint.clone(), Box::new(socket.clone()));
     while connection.phase != Phase::Gone {
         let MoveOutcome { request, .. } = connection.advance();
         if !request {
             continue;
         }
         let mut talk = connection.take_request().unwrap();
-        let reply = match talk.serve(&Caller { door }).0 {
+        let reply = match talk.serve(&Caller { endpoint }).0 {
             Outcome::Plain(reply) => reply,
             Outcome::Takes(_, finish) => finish(),
-            Outcome::Waits(..) => unreachable!("no real system is behind this door"),
+            Outcome::Waits(..) => unreachable!("no real system is behind this endpoint"),
             Outcome::Silent => Reply::reset(),
         };
         connection.reply(talk, reply);
@@ -176,9 +176,9 @@ impl Protocol for Echo {
 
 #[test]
 fn a_connection_knows_what_it_is_about() {
-    let (door, _) = door_of(Echo);
+    let (endpoint, _) = endpoint_of(Echo);
     let socket = ScriptedSocket::default().pauses().sends(b"li").pauses().sends(b"ne\n").pauses();
-    let mut connection = Connection::new(1, door.clone(), Box::new(socket.clone()));
+    let mut connection = Connection::new(1, endpoint.clone(), Box::new(socket.clone()));
     connection.advance();
     assert_eq!(connection.phase, Phase::Idle, "it is greeted, and nothing has come yet");
     assert!(connection.advance().any);
@@ -186,7 +186,9 @@ fn a_connection_knows_what_it_is_about() {
     assert!(connection.advance().request);
     assert_eq!(connection.phase, Phase::Waiting);
     let mut talk = connection.take_request().unwrap();
-    let Outcome::Plain(reply) = talk.serve(&Caller { door: &door }).0 else { panic!("it is no call") };
+    let Outcome::Plain(reply) = talk.serve(&Caller { endpoint: &endpoint }).0 else {
+        panic!("it is no call")
+    };
     connection.reply(talk, reply);
     assert_eq!(socket.received(), "hello\nline\n");
     assert!(!socket.has_reset());
@@ -195,7 +197,7 @@ fn a_connection_knows_what_it_is_about() {
 #[test]
 fn what_comes_together_is_answered_in_order() {
     let socket = ScriptedSocket::default().sends(b"one\nping\ntwo\nquit\nthree\n").takes(3);
-    converse(&door_of(Echo).0, &socket);
+    converse(&endpoint_of(Echo).0, &socket);
     assert_eq!(socket.received(), "hello\none\npong\ntwo\nbye\n");
 }
 
@@ -203,7 +205,7 @@ fn what_comes_together_is_answered_in_order() {
 #[test]
 fn a_peer_that_hangs_up_is_not_heard() {
     let socket = ScriptedSocket::default().sends(b"line\n").pauses();
-    let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket));
+    let mut connection = Connection::new(1, endpoint_of(Echo).0, Box::new(socket));
     assert!(connection.advance().request);
     assert!(connection.is_heard());
     // The first look finds nothing, the second finds the end.
@@ -215,7 +217,7 @@ fn a_peer_that_hangs_up_is_not_heard() {
 #[test]
 fn a_connection_that_is_reset_says_so() {
     let socket = ScriptedSocket::default().sends(b"li").pauses();
-    let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket.clone()));
+    let mut connection = Connection::new(1, endpoint_of(Echo).0, Box::new(socket.clone()));
     connection.advance();
     connection.reset();
     assert_eq!(connection.phase, Phase::Gone);

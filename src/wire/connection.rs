@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use super::protocol::{DecodeOutcome, Door, Ending, Reply, Talk};
+use super::protocol::{DecodeOutcome, Ending, Endpoint, Reply, Talk};
 use crate::engine::external_calls::real_time;
 
 /// The maximum real time for a peer to send one message, from the first byte to the last, no matter how slowly bytes
@@ -63,7 +63,7 @@ pub(super) struct MoveOutcome {
 pub(super) struct Connection {
     /// The number of the connection, in the order in which connections were accepted.
     pub(super) number: u64,
-    pub(super) door: Arc<Door>,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) phase: Phase,
     socket: Box<dyn Socket>,
     /// Lent to the code that serves the request.
@@ -78,12 +78,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(number: u64, door: Arc<Door>, socket: Box<dyn Socket>) -> Self {
-        let (output, talk) = (door.codec.greeting(), door.codec.clone().talk());
+    pub(super) fn new(number: u64, endpoint: Arc<Endpoint>, socket: Box<dyn Socket>) -> Self {
+        let (output, talk) = (endpoint.codec.greeting(), endpoint.codec.clone().talk());
         let phase = if output.is_empty() { Phase::Idle } else { Phase::Writing };
         Self {
             number,
-            door,
+            endpoint,
             phase,
             socket,
             talk: Some(talk),

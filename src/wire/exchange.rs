@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::address::{Listener, Scope, bind};
 use super::connection::{Connection, Phase, SLOWEST};
 use super::forward::end_wait;
-use super::protocol::{Caller, Codec, Door, Finish, Outcome, Protocol, Reply, Talk};
+use super::protocol::{Caller, Codec, Endpoint, Finish, Outcome, Protocol, Reply, Talk};
 use super::thread::{AttendanceGuard, ServedSockets, attend};
 use super::transit::{ArrivedRequest, PendingReply, SilentCaller, WaitingCall, resume_all};
 use crate::engine::external_calls::real_time;
@@ -131,12 +131,14 @@ impl Exchange {
     ///
     /// # Panics
     /// If no port can be opened, or if there is no such protocol.
-    pub(super) fn open(&self, link: &Link, protocol: Name, place: Place) -> Arc<Door> {
+    pub(super) fn open(&self, link: &Link, protocol: Name, place: Place) -> Arc<Endpoint> {
         let mut lines = lock(&self.lines);
         let host = link.life().map(|life| life.index);
-        let mut doors = lines.listeners.iter().map(|listener| &listener.door);
-        if let Some(door) = doors.find(|door| door.host() == host && door.protocol == protocol) {
-            return door.clone();
+        let mut endpoints = lines.listeners.iter().map(|listener| &listener.endpoint);
+        if let Some(endpoint) =
+            endpoints.find(|endpoint| endpoint.host() == host && endpoint.protocol == protocol)
+        {
+            return endpoint.clone();
         }
         let Some(codec) = lines.protocols.get(&protocol).map(|spoken| spoken.codec.clone()) else {
             drop(lines);
@@ -160,9 +162,10 @@ impl Exchange {
                 let (link, number) = (link.clone(), lines.opened);
                 lines.opened += 1;
                 let is_closed = false.into();
-                let door = Arc::new(Door { number, link, place, address, protocol, codec, is_closed });
-                lines.listeners.push(Listener { door: door.clone(), socket });
-                door
+                let endpoint =
+                    Arc::new(Endpoint { number, link, place, address, protocol, codec, is_closed });
+                lines.listeners.push(Listener { endpoint: endpoint.clone(), socket });
+                endpoint
             }
             Err(error) => {
                 drop(lines);
@@ -199,23 +202,23 @@ impl Exchange {
     }
 
     /// Serves a caller that blocks the executor. Time advances as part of this.
-    fn serve_at_once(&self, ArrivedRequest { door, line, mut talk, finish, .. }: ArrivedRequest) {
+    fn serve_at_once(&self, ArrivedRequest { endpoint, line, mut talk, finish, .. }: ArrivedRequest) {
         let served = || {
             let (takes, finish) = match finish {
                 Some(finish) => (Duration::ZERO, finish),
-                None => match talk.serve(&Caller { door: &door }).0 {
+                None => match talk.serve(&Caller { endpoint: &endpoint }).0 {
                     Outcome::Plain(reply) => return reply,
                     Outcome::Takes(takes, finish) => (takes, finish),
-                    Outcome::Waits(waiting) => (Duration::ZERO, end_wait(&door, waiting)),
+                    Outcome::Waits(waiting) => (Duration::ZERO, end_wait(&endpoint, waiting)),
                     Outcome::Silent => (CLIENT_TIMEOUT, Box::new(Reply::reset) as Finish),
                 },
             };
             if !takes.is_zero() {
-                door.link.shared().advance(door.now().saturating_add(takes));
+                endpoint.link.shared().advance(endpoint.now().saturating_add(takes));
             }
             finish()
         };
-        let reply = match door.link.life_shared() {
+        let reply = match endpoint.link.life_shared() {
             Some(life) => life::run_as(life, served),
             None => served(),
         };
@@ -247,15 +250,15 @@ impl Exchange {
             return;
         }
         let mut tasks = Vec::new();
-        for (WaitingCall { door, line, actor, caller, talk, .. }, finish) in ended {
+        for (WaitingCall { endpoint, line, actor, caller, talk, .. }, finish) in ended {
             lines.moves += 1;
             match caller {
                 Some(caller) => {
                     let due = Duration::ZERO;
                     tasks.push(caller.task);
-                    lines.pending.push(PendingReply { door, line, caller, talk, finish, due });
+                    lines.pending.push(PendingReply { endpoint, line, caller, talk, finish, due });
                 }
-                None => lines.arrived.push(ArrivedRequest::second_half(door, line, actor, talk, finish)),
+                None => lines.arrived.push(ArrivedRequest::second_half(endpoint, line, actor, talk, finish)),
             }
         }
         drop(lines);
@@ -269,7 +272,7 @@ impl Exchange {
 
     /// Delays the reply to a call that was made outside any step.
     fn delay(&self, arrived: ArrivedRequest, takes: Duration) {
-        let shared = arrived.door.link.shared().clone();
+        let shared = arrived.endpoint.link.shared().clone();
         let mut state = shared.state();
         let at = state.clock.now().saturating_add(takes);
         lock(&self.lines).delayed.push((arrived.line, at));
@@ -298,13 +301,13 @@ impl Exchange {
         let delayed = std::mem::take(&mut lines.delayed);
         drop(lines);
         arrived.into_iter().for_each(|request| self.serve_at_once(request));
-        for SilentCaller { door, line, talk, .. } in silent {
-            door.link.shared().advance(door.now().saturating_add(CLIENT_TIMEOUT));
+        for SilentCaller { endpoint, line, talk, .. } in silent {
+            endpoint.link.shared().advance(endpoint.now().saturating_add(CLIENT_TIMEOUT));
             self.send(line, talk, Reply::reset());
         }
         if let Some((line, due)) = delayed.into_iter().min_by_key(|(_, due)| *due) {
-            let door = lock(&self.lines).connection(line).map(|connection| connection.door.clone());
-            door.inspect(|door| door.link.shared().advance(due));
+            let endpoint = lock(&self.lines).connection(line).map(|connection| connection.endpoint.clone());
+            endpoint.inspect(|endpoint| endpoint.link.shared().advance(due));
         }
     }
 
@@ -334,25 +337,25 @@ impl Exchange {
         lines
             .listeners
             .iter()
-            .filter(|listener| scope.has(&listener.door))
-            .for_each(|listener| listener.door.close());
-        lines.listeners.retain(|listener| !listener.door.is_closed());
+            .filter(|listener| scope.has(&listener.endpoint))
+            .for_each(|listener| listener.endpoint.close());
+        lines.listeners.retain(|listener| !listener.endpoint.is_closed());
         // Waiting calls are dropped first, in reverse order, because one that waits for a lock would get it from a
         // connection that is reset before it.
         let (mut closed, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut lines.waiting).into_iter().partition(|waiting| waiting.door.is_closed());
+            std::mem::take(&mut lines.waiting).into_iter().partition(|waiting| waiting.endpoint.is_closed());
         lines.waiting = waiting;
         while closed.pop().is_some() {}
         for connection in &mut lines.connections {
-            if scope.has(&connection.door) {
+            if scope.has(&connection.endpoint) {
                 connection.reset();
             }
         }
         lines.forget_gone();
         let Lines { arrived, pending, silent, .. } = &mut *lines;
-        arrived.retain(|arrived| !arrived.door.is_closed());
-        pending.retain(|pending| !pending.door.is_closed());
-        silent.retain(|silent| !silent.door.is_closed());
+        arrived.retain(|arrived| !arrived.endpoint.is_closed());
+        pending.retain(|pending| !pending.endpoint.is_closed());
+        silent.retain(|silent| !silent.endpoint.is_closed());
         drop(lines);
         self.resume_waiting();
     }
@@ -367,7 +370,7 @@ impl Exchange {
     pub(super) fn connections_of(&self, process: &str) -> usize {
         let lines = lock(&self.lines);
         let of_process = |connection: &&Connection| {
-            connection.door.link.life().is_some_and(|life| life.process.as_str() == process)
+            connection.endpoint.link.life().is_some_and(|life| life.process.as_str() == process)
         };
         lines.connections.iter().filter(of_process).count()
     }
@@ -380,16 +383,18 @@ impl Lines {
 
     fn accept(&mut self, scope: Scope, attending: Option<&AttendanceGuard>) -> bool {
         let mut has_accepted = false;
-        for Listener { door, socket } in self.listeners.iter().filter(|listener| scope.has(&listener.door)) {
+        for Listener { endpoint, socket } in
+            self.listeners.iter().filter(|listener| scope.has(&listener.endpoint))
+        {
             // An error may mean that too many files are open. The client is accepted when some are closed.
             while let Ok((mut accepted, _)) = socket.accept() {
                 let _ = accepted.set_nodelay(true);
-                if let Some(attending) = attending.filter(|_| door.is_served_at_once()) {
+                if let Some(attending) = attending.filter(|_| endpoint.is_served_at_once()) {
                     let _ = attending.listen(&mut accepted);
                 }
                 self.accepted += 1;
                 has_accepted = true;
-                self.connections.push(Connection::new(self.accepted, door.clone(), Box::new(accepted)));
+                self.connections.push(Connection::new(self.accepted, endpoint.clone(), Box::new(accepted)));
             }
         }
         has_accepted
@@ -400,7 +405,7 @@ impl Lines {
     fn advance(&mut self, scope: Scope) -> (bool, Vec<ArrivedRequest>) {
         let (mut has_moved, mut at_once) = (false, Vec::new());
         let slowest = self.slowest.unwrap_or(SLOWEST);
-        for connection in self.connections.iter_mut().filter(|connection| scope.has(&connection.door)) {
+        for connection in self.connections.iter_mut().filter(|connection| scope.has(&connection.endpoint)) {
             let moved = connection.advance();
             has_moved |= moved.any;
             if connection.is_too_slow(slowest) {
@@ -408,9 +413,9 @@ impl Lines {
                 has_moved = true;
             }
             let Some(talk) = moved.request.then(|| connection.take_request()).flatten() else { continue };
-            let (door, line) = (connection.door.clone(), connection.number);
-            let arrived = ArrivedRequest { door, line, by: None, talk, finish: None };
-            match arrived.door.is_served_at_once() {
+            let (endpoint, line) = (connection.endpoint.clone(), connection.number);
+            let arrived = ArrivedRequest { endpoint, line, by: None, talk, finish: None };
+            match arrived.endpoint.is_served_at_once() {
                 true => at_once.push(arrived),
                 false => self.arrived.push(arrived),
             }
@@ -440,7 +445,7 @@ impl WakeTrait for DueReply {
         let Some(arrived) = lock(&self.arrived).take() else { return };
         let mut lines = lock(&exchange.lines);
         lines.delayed.retain(|(delayed, _)| *delayed != arrived.line);
-        if !arrived.door.is_closed() {
+        if !arrived.endpoint.is_closed() {
             lines.arrived.push(arrived);
             lines.moves += 1;
         }
@@ -457,7 +462,7 @@ struct Request {
 
 impl externals::Request for Request {
     fn host(&self) -> usize {
-        self.arrived.door.host().expect("what comes to the test's own address is served at once")
+        self.arrived.endpoint.host().expect("what comes to the test's own address is served at once")
     }
 
     fn by(&self) -> Option<Actor> {
@@ -465,9 +470,9 @@ impl externals::Request for Request {
     }
 
     fn begin(self: Box<Self>, caller: externals::Caller) -> RequestStart {
-        let Self { exchange, arrived: ArrivedRequest { door, line, mut talk, .. } } = *self;
-        let now = door.now();
-        let (takes, finish) = match talk.serve(&Caller { door: &door }).0 {
+        let Self { exchange, arrived: ArrivedRequest { endpoint, line, mut talk, .. } } = *self;
+        let now = endpoint.now();
+        let (takes, finish) = match talk.serve(&Caller { endpoint: &endpoint }).0 {
             Outcome::Plain(reply) => {
                 exchange.send(line, talk, reply);
                 exchange.resume_waiting();
@@ -475,35 +480,35 @@ impl externals::Request for Request {
             }
             Outcome::Takes(takes, finish) => (takes, finish),
             Outcome::Waits(waiting) => {
-                let waiting = WaitingCall::new(door, line, (caller.actor, Some(caller)), talk, waiting);
+                let waiting = WaitingCall::new(endpoint, line, (caller.actor, Some(caller)), talk, waiting);
                 lock(&exchange.lines).waiting.push(waiting);
                 return RequestStart::Takes;
             }
             Outcome::Silent if caller.blocks => (CLIENT_TIMEOUT, Box::new(Reply::reset) as Finish),
             Outcome::Silent => {
                 let (until, by) = (now.saturating_add(SILENCE), Some((caller.actor, caller.task)));
-                lock(&exchange.lines).silent.push(SilentCaller { door, line, by, talk, until });
+                lock(&exchange.lines).silent.push(SilentCaller { endpoint, line, by, talk, until });
                 return RequestStart::Takes;
             }
         };
         let due = now.saturating_add(takes);
         if !takes.is_zero() {
-            door.link.shared().state().clock.set(due, Wake::Task(caller.task));
+            endpoint.link.shared().state().clock.set(due, Wake::Task(caller.task));
         }
-        lock(&exchange.lines).pending.push(PendingReply { door, line, caller, talk, finish, due });
+        lock(&exchange.lines).pending.push(PendingReply { endpoint, line, caller, talk, finish, due });
         exchange.resume_waiting();
         if takes.is_zero() { RequestStart::Ready } else { RequestStart::Takes }
     }
 
     fn serve(self: Box<Self>) {
         let Self { exchange, arrived } = *self;
-        let ArrivedRequest { door, line, by, mut talk, finish } = arrived;
+        let ArrivedRequest { endpoint, line, by, mut talk, finish } = arrived;
         if let Some(finish) = finish {
             // A caller that has given up receives nothing.
             let reply = if exchange.is_heard(line) { finish() } else { Reply::reset() };
             return exchange.send(line, talk, reply);
         }
-        match talk.serve(&Caller { door: &door }).0 {
+        match talk.serve(&Caller { endpoint: &endpoint }).0 {
             Outcome::Plain(reply) => {
                 exchange.send(line, talk, reply);
                 exchange.resume_waiting();
@@ -514,20 +519,20 @@ impl externals::Request for Request {
                 exchange.resume_waiting();
             }
             Outcome::Waits(waiting) => {
-                let actor = by.unwrap_or_else(|| door.link.shared().state().actor());
-                let waiting = WaitingCall::new(door, line, (actor, None), talk, waiting);
+                let actor = by.unwrap_or_else(|| endpoint.link.shared().state().actor());
+                let waiting = WaitingCall::new(endpoint, line, (actor, None), talk, waiting);
                 let mut lines = lock(&exchange.lines);
                 lines.waiting.push(waiting);
                 lines.moves += 1;
             }
             Outcome::Takes(takes, finish) => {
-                let by = by.unwrap_or_else(|| door.link.shared().state().actor());
-                exchange.delay(ArrivedRequest::second_half(door, line, by, talk, finish), takes);
+                let by = by.unwrap_or_else(|| endpoint.link.shared().state().actor());
+                exchange.delay(ArrivedRequest::second_half(endpoint, line, by, talk, finish), takes);
             }
             Outcome::Silent => {
-                let until = door.now().saturating_add(SILENCE);
+                let until = endpoint.now().saturating_add(SILENCE);
                 let mut lines = lock(&exchange.lines);
-                lines.silent.push(SilentCaller { door, line, by: None, talk, until });
+                lines.silent.push(SilentCaller { endpoint, line, by: None, talk, until });
                 lines.moves += 1;
             }
         }
@@ -570,10 +575,10 @@ impl RealSystem for Exchange {
     fn next_request(&self, host: Option<usize>) -> Option<Box<dyn externals::Request>> {
         let mut lines = lock(&self.lines);
         let is_meant = |arrived: &ArrivedRequest| match host {
-            Some(host) => arrived.door.host() == Some(host) && arrived.finish.is_none(),
+            Some(host) => arrived.endpoint.host() == Some(host) && arrived.finish.is_none(),
             None => true,
         };
-        let order = |arrived: &ArrivedRequest| (arrived.door.number, arrived.line);
+        let order = |arrived: &ArrivedRequest| (arrived.endpoint.number, arrived.line);
         let meant = (0..lines.arrived.len()).filter(|&at| is_meant(&lines.arrived[at]));
         let first = meant.min_by_key(|&at| order(&lines.arrived[at]))?;
         let arrived = lines.arrived.remove(first);
@@ -583,7 +588,7 @@ impl RealSystem for Exchange {
 
     fn has_request(&self, host: usize) -> bool {
         let of_host =
-            |arrived: &ArrivedRequest| arrived.door.host() == Some(host) && arrived.finish.is_none();
+            |arrived: &ArrivedRequest| arrived.endpoint.host() == Some(host) && arrived.finish.is_none();
         lock(&self.lines).arrived.iter().any(of_host)
     }
 
@@ -619,7 +624,7 @@ impl RealSystem for Exchange {
 
     fn attribute(&self, host: usize, actor: Actor) {
         for arrived in &mut lock(&self.lines).arrived {
-            if arrived.by.is_none() && arrived.door.host() == Some(host) {
+            if arrived.by.is_none() && arrived.endpoint.host() == Some(host) {
                 arrived.by = Some(actor);
             }
         }
@@ -663,13 +668,13 @@ impl RealSystem for Exchange {
     }
 
     fn redact(&self, text: String) -> String {
-        lock(&self.lines).listeners.iter().fold(text, |text, Listener { door, .. }| {
-            let process = door.link.life().map_or("test", |life| life.process.as_str());
-            let host = match door.protocol.as_str() {
+        lock(&self.lines).listeners.iter().fold(text, |text, Listener { endpoint, .. }| {
+            let process = endpoint.link.life().map_or("test", |life| life.process.as_str());
+            let host = match endpoint.protocol.as_str() {
                 "http" => format!("{process}.localhost"),
                 protocol => format!("{process}.{protocol}.localhost"),
             };
-            text.replace(&door.address.to_string(), &host)
+            text.replace(&endpoint.address.to_string(), &host)
         })
     }
 }

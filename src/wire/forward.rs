@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::protocol::{self, Caller, Finish, Outcome, Reply, Resume, ServeOutcome, Waiting};
-use crate::engine::call::{self, CallSpec, Door, EnterOutcome, InFlight, Visit, dies_waiting};
+use crate::engine::call::{self, CallSpec, CallTarget, EnterOutcome, InFlight, Visit, dies_waiting};
 use crate::engine::external_calls::real_time;
 use crate::engine::state::{State, Stuck, call_site};
 use crate::process::{ExternalFault, Link};
@@ -164,19 +164,19 @@ impl Caller<'_> {
         let place = call.place.unwrap_or_else(|| self.place());
         // Nobody knows what the call touches outside.
         link.shared().reduce_no_more();
-        let door = ForwardDoor { link, call, place, work: Box::new(work), fault: None, limit: None };
-        let Some(flight) = InFlight::begin(door) else { return ServeOutcome::reply(Reply::reset()) };
+        let endpoint = ForwardTarget { link, call, place, work: Box::new(work), fault: None, limit: None };
+        let Some(flight) = InFlight::begin(endpoint) else { return ServeOutcome::reply(Reply::reset()) };
         if flight.output.is_some() {
             return ServeOutcome(Outcome::Takes(Duration::ZERO, finish(flight)));
         }
-        match flight.door.dies_waiting() {
+        match flight.target.dies_waiting() {
             true => ServeOutcome::reply(Reply::reset()),
             false => {
-                let (what, limit) = (flight.door.what(), flight.door.limit);
+                let (what, limit) = (flight.target.what(), flight.target.limit);
                 let mut flight = Some(flight);
                 let resume = move |is_over: bool| {
                     let mut resumed = flight.take()?;
-                    resumed.output = resumed.door.go_on(is_over.then_some(ExternalFault::WaitedTooLong));
+                    resumed.output = resumed.target.go_on(is_over.then_some(ExternalFault::WaitedTooLong));
                     match resumed.output {
                         Some(_) => Some(finish(resumed)),
                         None => {
@@ -211,13 +211,16 @@ impl Caller<'_> {
     }
 }
 
-fn finish(flight: InFlight<ForwardDoor>) -> Finish {
+fn finish(flight: InFlight<ForwardTarget>) -> Finish {
     Box::new(move || flight.arrive().flatten().unwrap_or_else(Reply::reset))
 }
 
 /// Resumes work in real time until it ends, for a caller that blocks everything else: the boot of a process. What it waits
 /// for cannot come from another process. So if it takes too long, the run is stuck, unless the caller has a limit.
-pub(super) fn end_wait(door: &protocol::Door, Waiting { what, limit, mut resume }: Waiting) -> Finish {
+pub(super) fn end_wait(
+    endpoint: &protocol::Endpoint,
+    Waiting { what, limit, mut resume }: Waiting,
+) -> Finish {
     let began = real_time();
     while began.elapsed() < LONGEST_WITHOUT_OTHERS {
         if let Some(finish) = resume(false) {
@@ -225,14 +228,14 @@ pub(super) fn end_wait(door: &protocol::Door, Waiting { what, limit, mut resume 
         }
         std::thread::park_timeout(PAUSE);
     }
-    let shared = door.link.shared();
+    let shared = endpoint.link.shared();
     if let Some(limit) = limit {
-        shared.advance(door.now().saturating_add(limit));
+        shared.advance(endpoint.now().saturating_add(limit));
         if let Some(finish) = resume(true) {
             return finish;
         }
     }
-    let caller = door.link.life().map_or("the test", |life| life.process.as_str());
+    let caller = endpoint.link.life().map_or("the test", |life| life.process.as_str());
     let waiting = format!(
         "the boot of {caller} waits {what}, and nothing else runs while a process boots: start what may wait with `p.spawn`"
     );
@@ -241,7 +244,7 @@ pub(super) fn end_wait(door: &protocol::Door, Waiting { what, limit, mut resume 
 }
 
 /// The real system as the target of one call.
-struct ForwardDoor {
+struct ForwardTarget {
     link: Link,
     call: ForwardedCall,
     place: Place,
@@ -251,13 +254,13 @@ struct ForwardDoor {
     limit: Option<Duration>,
 }
 
-impl fmt::Debug for ForwardDoor {
+impl fmt::Debug for ForwardTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForwardDoor").field("call", &self.call).finish_non_exhaustive()
+        f.debug_struct("ForwardTarget").field("call", &self.call).finish_non_exhaustive()
     }
 }
 
-impl ForwardDoor {
+impl ForwardTarget {
     fn go_on(&mut self, fault: Option<ExternalFault>) -> Option<Reply> {
         match (self.work)(fault).ended() {
             Ok(reply) => Some(reply),
@@ -282,7 +285,7 @@ impl ForwardDoor {
     }
 }
 
-impl Door for ForwardDoor {
+impl CallTarget for ForwardTarget {
     /// `None` while it waits.
     type Output = Option<Reply>;
     type Visit<'v> = ForwardVisit<'v>;
@@ -292,7 +295,7 @@ impl Door for ForwardDoor {
     }
 
     fn open(&mut self) -> ForwardVisit<'_> {
-        ForwardVisit { door: self }
+        ForwardVisit { endpoint: self }
     }
 
     fn given(&mut self) -> Option<Reply> {
@@ -337,35 +340,35 @@ fn seen(fault: Option<Fault>) -> Option<ExternalFault> {
 
 /// The real system during the first half of a call.
 struct ForwardVisit<'v> {
-    door: &'v ForwardDoor,
+    endpoint: &'v ForwardTarget,
 }
 
 impl<'v> Visit<'v> for ForwardVisit<'v> {
     type Output = Option<Reply>;
 
     fn link(&self) -> &'v Link {
-        &self.door.link
+        &self.endpoint.link
     }
 
     fn spec(&self) -> CallSpec {
-        let ForwardedCall { system, operation, passes, .. } = self.door.call;
+        let ForwardedCall { system, operation, passes, .. } = self.endpoint.call;
         let reply = if passes { call::Reply::Passing } else { call::Reply::Write };
         let site = call_site(system, operation);
-        CallSpec { site, place: self.door.place, faults: DeviationKind::Fault, reply }
+        CallSpec { site, place: self.endpoint.place, faults: DeviationKind::Fault, reply }
     }
 
     fn announce(&mut self, state: &mut State) {
-        let ForwardedCall { system, operation, .. } = self.door.call;
-        let place = self.door.place;
+        let ForwardedCall { system, operation, .. } = self.endpoint.call;
+        let place = self.endpoint.place;
         state.calls_outside(system, operation, place);
         if state.timeline.is_recording() {
-            let request = self.door.call.text.clone();
+            let request = self.endpoint.call.text.clone();
             state.note(|| EventKind::Called { service: system, operation, request, place });
         }
     }
 
     fn faults(&mut self, _: &State) -> FaultPlan {
-        let ForwardedCall { passes, may_conflict, may_shut_down, .. } = self.door.call;
+        let ForwardedCall { passes, may_conflict, may_shut_down, .. } = self.endpoint.call;
         let mut faults = external_faults(!passes);
         if may_conflict {
             faults = faults.with(Fault::Conflict);

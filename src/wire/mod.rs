@@ -34,7 +34,7 @@ pub use self::protocol::{Caller, DecodeOutcome, Protocol, Reply, ServeOutcome};
 
 #[cfg(feature = "http")]
 pub(crate) use self::exchange::exchange_of;
-use self::protocol::Door;
+use self::protocol::Endpoint;
 use crate::process::{Link, Process};
 use crate::search::choice::{Name, Place};
 use crate::world::World;
@@ -44,24 +44,24 @@ use crate::world::World;
 /// It is a port on 127.0.0.1. When the incarnation dies, the port is closed and its connections are reset.
 #[derive(Clone)]
 pub struct Wire {
-    door: Arc<Door>,
+    endpoint: Arc<Endpoint>,
 }
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("address", &self.door.address).finish_non_exhaustive()
+        f.debug_struct("Wire").field("address", &self.endpoint.address).finish_non_exhaustive()
     }
 }
 
 impl Wire {
     /// `127.0.0.1:43117`. The port differs in each incarnation and each run.
     pub fn address(&self) -> SocketAddr {
-        self.door.address
+        self.endpoint.address
     }
 
     pub(crate) fn open(link: &Link, protocol: Name, place: Place) -> Self {
         let exchange = exchange::exchange_of(link.shared());
-        Self { door: exchange.open(link, protocol, place) }
+        Self { endpoint: exchange.open(link, protocol, place) }
     }
 }
 

@@ -181,7 +181,7 @@ impl ServeOutcome {
 }
 
 /// An address at which a protocol is spoken, and the incarnation of a process that it belongs to (or the test).
-pub(crate) struct Door {
+pub(crate) struct Endpoint {
     pub(super) number: u64,
     pub(super) link: Link,
     /// The code that asked for it.
@@ -192,16 +192,16 @@ pub(crate) struct Door {
     pub(super) is_closed: AtomicBool,
 }
 
-impl fmt::Debug for Door {
+impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door")
+        f.debug_struct("Endpoint")
             .field("number", &self.number)
             .field("address", &self.address)
             .finish_non_exhaustive()
     }
 }
 
-impl Door {
+impl Endpoint {
     /// The index of its process among the processes of the world. `None` if the address belongs to the test.
     pub(super) fn host(&self) -> Option<usize> {
         self.link.life().map(|life| life.index)
@@ -228,7 +228,7 @@ impl Door {
 /// The caller of a request: one incarnation of a process, or the test.
 #[derive(Debug)]
 pub struct Caller<'a> {
-    pub(super) door: &'a Door,
+    pub(super) endpoint: &'a Endpoint,
 }
 
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "HTTP asks for more than other protocols"))]
@@ -248,27 +248,27 @@ impl Caller<'_> {
         reply: impl FnOnce(Result<S::Reply, ServiceError>) -> Reply + Send + 'static,
     ) -> ServeOutcome {
         let name = service.into();
-        let door = self.shared().services.get::<S>(name).unwrap_or_else(|error| panic!("{error}"));
-        self.call_through(&Client::new(self.door.link.clone(), name, door), request, None, reply)
+        let endpoint = self.shared().services.get::<S>(name).unwrap_or_else(|error| panic!("{error}"));
+        self.call_through(&Client::new(self.endpoint.link.clone(), name, endpoint), request, None, reply)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        self.door.link.shared()
+        self.endpoint.link.shared()
     }
 
     pub(crate) fn link(&self) -> &Link {
-        &self.door.link
+        &self.endpoint.link
     }
 
     /// The place at which a report shows a call: the last known place of its attempt, because a request has no place.
     pub(crate) fn place(&self) -> Place {
         let state = self.shared().state();
-        state.timeline.last_call(state.actor()).map_or(self.door.place, |(place, _)| place)
+        state.timeline.last_call(state.actor()).map_or(self.endpoint.place, |(place, _)| place)
     }
 
     /// Reports whether a job uses the test's own address, where nothing can go wrong.
     pub(crate) fn is_misused(&self) -> bool {
-        self.door.host().is_none() && self.shared().is_at_work()
+        self.endpoint.host().is_none() && self.shared().is_at_work()
     }
 
     /// Carries out a request without a reply.
@@ -291,7 +291,7 @@ impl Caller<'_> {
             "a job called through the test's own address (`world.…`), where nothing can go wrong; give it that of its process (`p.…`)"
         );
         let place = self.place();
-        let manner = CallOptions { channel: Channel::Line, behave };
+        let manner = CallOptions { channel: Channel::Socket, behave };
         let Some(carried) = client.carry(request, place, manner) else {
             return ServeOutcome::reply(Reply::reset());
         };
@@ -310,7 +310,7 @@ impl Caller<'_> {
         }
         // A process that dies while it waits dies before it gives up.
         finish();
-        match self.door.link.life().is_none_or(|life| !life.is_dead()) {
+        match self.endpoint.link.life().is_none_or(|life| !life.is_dead()) {
             true => ServeOutcome(Outcome::Silent),
             false => ServeOutcome::reply(Reply::reset()),
         }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::protocol::{Door, Finish, Talk, Waiting};
+use super::protocol::{Endpoint, Finish, Talk, Waiting};
 use crate::engine::externals;
 use crate::search::choice::Actor;
 use crate::system::clock::TaskId;
 
 /// A request that waits to be served, or the second half of one that was made outside any step.
 pub(super) struct ArrivedRequest {
-    pub(super) door: Arc<Door>,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) line: u64,
     pub(super) by: Option<Actor>,
     pub(super) talk: Box<dyn Talk>,
@@ -19,7 +19,7 @@ pub(super) struct ArrivedRequest {
 
 /// A reply on its way to a task of the executor.
 pub(super) struct PendingReply {
-    pub(super) door: Arc<Door>,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) line: u64,
     pub(super) caller: externals::Caller,
     pub(super) talk: Box<dyn Talk>,
@@ -29,7 +29,7 @@ pub(super) struct PendingReply {
 
 /// A caller that will never receive a reply.
 pub(super) struct SilentCaller {
-    pub(super) door: Arc<Door>,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) line: u64,
     pub(super) by: Option<(Actor, TaskId)>,
     pub(super) talk: Box<dyn Talk>,
@@ -38,19 +38,19 @@ pub(super) struct SilentCaller {
 
 impl ArrivedRequest {
     pub(super) fn second_half(
-        door: Arc<Door>,
+        endpoint: Arc<Endpoint>,
         line: u64,
         by: Actor,
         talk: Box<dyn Talk>,
         finish: Finish,
     ) -> Self {
-        Self { door, line, by: Some(by), talk, finish: Some(finish) }
+        Self { endpoint, line, by: Some(by), talk, finish: Some(finish) }
     }
 }
 
 /// A call that waits in a real system for another task.
 pub(super) struct WaitingCall {
-    pub(super) door: Arc<Door>,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) line: u64,
     pub(super) actor: Actor,
     /// `None` if the call was made outside any step.
@@ -64,14 +64,14 @@ pub(super) struct WaitingCall {
 impl WaitingCall {
     /// Makes a call that waits from now on.
     pub(super) fn new(
-        door: Arc<Door>,
+        endpoint: Arc<Endpoint>,
         line: u64,
         (actor, caller): (Actor, Option<externals::Caller>),
         talk: Box<dyn Talk>,
         waiting: Waiting,
     ) -> Self {
-        let until = waiting.limit.map(|limit| door.now().saturating_add(limit));
-        Self { door, line, actor, caller, talk, waiting, until }
+        let until = waiting.limit.map(|limit| endpoint.now().saturating_add(limit));
+        Self { endpoint, line, actor, caller, talk, waiting, until }
     }
 }
 

@@ -386,8 +386,8 @@ impl World {
     /// Panics if there is already a service with this name.
     pub fn service<S: Service>(&self, name: impl Into<Name>, service: S) -> Client<S> {
         let name = name.into();
-        let door = self.shared.services.add(name, service).unwrap_or_else(|error| panic!("{error}"));
-        Client::new(self.link(), name, door)
+        let faulty = self.shared.services.add(name, service).unwrap_or_else(|error| panic!("{error}"));
+        Client::new(self.link(), name, faulty)
     }
 
     /// Crashes a process, like a power cut. It restarts after a second, and the jobs that it ran are redelivered when

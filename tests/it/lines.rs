@@ -664,7 +664,7 @@ fn merging_finds_the_same_and_runs_less() {
             assert_eq!(full.verdict(), merged.verdict());
             assert!(merged.exhausted() && merged.merged() > 0 && full.merged() == 0);
             assert!(merged.runs() < full.runs(), "{} of {}", merged.runs(), full.runs());
-            // The rest of the line differs in each iteration.
+            // A part: the rest of the line differs in each iteration.
             let text = merged.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(text.contains("more were merged with runs that reached the same state"), "{merged}");
         }

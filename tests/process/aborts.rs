@@ -1,4 +1,6 @@
 //! Builds and jobs that abort: refused at once, or reported before the abort.
+//!
+//! A part: the output of a process has paths, seeds and times that differ in each run.
 
 use std::process::Command;
 

@@ -1,4 +1,6 @@
 //! Failing scenarios are stored, and run first the next time.
+//!
+//! A part: the output of a process has paths, seeds and times that differ in each run.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! The example `order_pipeline` from end to end: its output, its exit codes, and that each scenario that it names
 //! shows the same violation again.
+//!
+//! A part: the output of a process has paths, seeds and times that differ in each run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,4 +1,6 @@
 //! Recorded violations do not fail the test, but new ones do.
+//!
+//! A part: the output of a process has paths, seeds and times that differ in each run.
 
 use expect_test::expect;
 

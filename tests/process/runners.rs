@@ -1,4 +1,6 @@
 //! `cargo test` and nextest, with one thread and with several: the same reports, the same files, the same names.
+//!
+//! A part: the output of a process has paths, seeds and times that differ in each run.
 
 use std::path::Path;
 use std::process::Command;

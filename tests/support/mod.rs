@@ -69,6 +69,20 @@ pub(crate) fn panic_of(code: impl FnOnce()) -> String {
     }
 }
 
+/// Returns the lines of a text that have this part.
+pub(crate) fn lines_of(text: &str, part: &str) -> String {
+    text.lines().filter(|line| line.contains(part)).map(|line| format!("{line}\n")).collect()
+}
+
+/// Returns the only line of a text that has this part.
+pub(crate) fn line_of<'t>(text: &'t str, part: &str) -> &'t str {
+    let mut lines = text.lines().filter(|line| line.contains(part));
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line,
+        _ => panic!("not one line has `{part}`:\n{text}"),
+    }
+}
+
 /// Returns the path of a test as its binary knows it: `own_path(module_path!(), "panics_often")`.
 pub(crate) fn own_path(module: &str, test: &str) -> String {
     match module.split_once("::") {

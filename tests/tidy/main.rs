@@ -4,6 +4,7 @@ mod code;
 mod modules;
 mod order;
 mod pages;
+mod parts;
 mod prose;
 
 use code::{Source, members, sources};

@@ -218,6 +218,7 @@ fn a_payload_that_does_not_decode_goes_to_the_dead_set_unrun() {
     world.enqueue_raw("u32", "\"six\"");
     world.settle().run();
     let dead = &world.dead()[0];
+    // A part: the rest is the JSON library's.
     assert!(dead.error.as_ref().unwrap().contains("does not decode"), "{dead:?}");
 }
 

@@ -310,6 +310,7 @@ fn a_sleep_of_apalis_own_is_none_of_the_worlds() {
         world.settle().await;
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    // A part: the rest has its place in this file.
     assert!(report.to_string().contains("nothing can go on and no timer is set"), "{report}");
 }
 

@@ -340,6 +340,7 @@ fn raw_arguments_that_are_no_json_are_refused() {
     });
     world.enqueue(6_u32);
     let error = world.drain_all().run().unwrap_err().to_string();
+    // A part: the rest is the worker's and the handler's.
     assert!(error.contains("a task's arguments are no JSON: expected value at line 1 column 1"), "{error}");
     assert!(world.jobs::<String>().is_empty());
 }
@@ -356,6 +357,7 @@ fn a_worker_that_is_run_by_hand_says_whose_it_is_to_run() {
     });
     world.enqueue("run".to_owned());
     let error = world.drain_all().run().unwrap_err().to_string();
+    // A part: the rest is the library's.
     assert!(error.contains("is run by its process: give it to `p.run_worker(…)`"), "{error}");
 }
 

@@ -128,6 +128,7 @@ fn a_release_binary_has_no_trace_of_points() {
 fn in_tests_points_are_on() {
     let workspace = annotated();
     let said = workspace.succeed(&["test", "-p", "job"]);
+    // A part: the rest of the output has paths and times.
     for test in [
         "tests::points_are_on_in_unit_tests",
         "points_are_on_in_integration_tests",
@@ -152,6 +153,7 @@ fn the_leak_a_workspace_build_with_a_member_that_needs_the_harness() {
     // `ENABLED` shows it, at compile time if wanted.
     workspace.write("job/src/main.rs", &format!("{SHIPPED}{MAIN}"));
     let said = workspace.fail(&["build", "--release", "--workspace"]);
+    // A part: the rest of the output is the compiler's.
     assert!(said.contains("built with crash points in it"), "{said}");
     workspace.succeed(&["build", "--release", "-p", "job"]);
     assert_eq!(workspace.run("job"), "points: false, done: true\n");

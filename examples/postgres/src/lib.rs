@@ -2,5 +2,5 @@
 //! scenario clean, reports which connections wait for a lock, and leaves nothing of a dead process behind
 //! ([`database`]).
 
-pub mod database;
 pub mod server;
+pub mod database;

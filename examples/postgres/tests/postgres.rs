@@ -1,5 +1,7 @@
 //! Jobs on a real PostgreSQL: bugs that only show there are found, correct code passes, and no matter what happens to
 //! the server, the next scenario starts clean.
+//!
+//! A part: the rest of these texts is the server's or the driver's, or has a path.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

@@ -1,4 +1,6 @@
 //! Jobs on a real Redis: a counter, and a lock.
+//!
+//! A part: the rest of these texts is the server's or the driver's, or has a path.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

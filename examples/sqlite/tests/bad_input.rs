@@ -1,4 +1,6 @@
 //! Problems of the database lead to a verdict that names them, and the next scenario starts clean.
+//!
+//! A part: the rest of these texts is the server's or the driver's, or has a path.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -181,6 +181,7 @@ fn a_statement_that_is_not_modelled_is_an_error_that_says_so() {
     world.add_job(Remove, JobSpec::builder().max_attempts(1).build());
     world.settle().run();
     let error = world.dead()[0].error.clone().unwrap();
+    // A part: the rest is the driver's.
     assert!(
         error.contains(
             "this statement is not modeled: `select * from graphile_worker.complete_jobs($1::bigint[]);`"

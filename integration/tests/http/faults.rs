@@ -78,6 +78,7 @@ fn assert_each_alone_repeats_the_charge(charging: impl Fn(&Explore, Option<&'sta
     for point in harmless.iter().map(String::as_str).chain(["/payments.charge:before=crash", ":start=crash"])
     {
         let replayed = charging(&one_deviation().replay(format!("test job#1.1{point}")), None);
+        // A part: each scenario has its own deviation in its report.
         assert!(
             replayed.violations().is_empty()
                 && replayed.to_string().contains("it ends like the fault-free run"),

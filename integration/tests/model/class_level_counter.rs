@@ -53,6 +53,7 @@ fn shows_models(rows: &[String]) {
 fn class_level_counter() {
     let lost = counting("read, add, write", read_add_write);
     assert_eq!(lost.verdict(), Verdict::Violated, "{lost}");
+    // A part: the text of a panic has its place in this file.
     assert!(lost.summary().unwrap().contains("an email was not counted"), "{lost}");
     // Both threads have read 0 before either has written.
     let steps = lost.steps().iter().filter(|step| step.thread > 0).map(|step| step.operation.as_str());

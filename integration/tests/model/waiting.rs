@@ -196,6 +196,7 @@ fn who_is_last_to_drop_is_explored() {
             unwrapped(mine, other.join().unwrap());
         })
     };
+    // A part: the text of a panic has its place in this file.
     assert!(last(race(|mine, _| assert!(mine, "not mine"))).contains("not mine"));
     assert!(last(race(|_, other| assert!(other, "not the other's"))).contains("not the other's"));
 }

@@ -1,5 +1,7 @@
 //! The seed of a failing case is in the report and in a file, is tried first, and can be run alone. The property is a
 //! test of this binary, which runs itself again. `SCENE` says whether its job is fixed.
+//!
+//! A part: the output of a process has paths, seeds and times that differ in each run.
 
 use std::path::{Path, PathBuf};
 

@@ -34,6 +34,7 @@ fn the_smallest_order_in_the_smallest_scenario() {
     );
     let text = report.to_string();
     check(case_in(&text), expect!["Workload(u32 500 in high)"]);
+    // A part: the seed is another one in each run.
     assert!(text.contains("\nreplay\n  RETRYPROOF_SEED='property "), "{text}");
     assert!(!text.contains("RETRYPROOF_REPLAY"), "{text}");
 }

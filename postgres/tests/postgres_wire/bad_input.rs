@@ -1,5 +1,7 @@
 //! Odd messages of a client, odd surroundings of a test: each gets a clear error or the thing it asked for, and nothing
 //! hangs.
+//!
+//! A part: the rest of these texts is the server's or the driver's, or has a path.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

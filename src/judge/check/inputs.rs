@@ -11,11 +11,12 @@ use super::{Basis, Exploration, Explore, FinishedRun};
 use crate::judge::oracle::{self, Finding};
 use crate::judge::pulse;
 use crate::judge::report::words;
-use crate::judge::run::{Body, Course, End, Ground, run};
+use crate::judge::run::{Body, Course, End, Ground, Outcome, run};
 use crate::search::choice::{self, Choice, Name, Plan};
 use crate::search::explore::Share;
 use crate::search::input::{self, Assignment, Assignments, InputError};
 use crate::search::scenario::Scenario;
+use crate::system::seeded::{OTHER_SEEDS, SeededTexts};
 
 /// The assignments that an exploration includes.
 pub(super) enum AssignmentChoice {
@@ -49,14 +50,8 @@ impl Explore {
         pulses.iter().for_each(|pulses| pulses.end_at(limits.deadline()));
         let case = |number: usize, inputs: Assignment| {
             let inputs = Arc::new(inputs);
-            let mut ground = Ground { inputs: inputs.clone(), ..self.ground() };
-            let mut reference: Reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
-            if !reference.outcome.flights.is_empty() {
-                // Calls that are made side by side have a choice more, now that they are known.
-                ground.flights = Arc::new(std::mem::take(&mut reference.outcome.flights));
-                reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
-            }
-            let flights = ground.flights.clone();
+            let (reference, ground) = self.reference(body, inputs.clone());
+            let (flights, seeded) = (ground.flights, ground.seeded);
             let words = input::words(&inputs, &reference.outcome.asked);
             let unusual =
                 input::unusual(&inputs, &reference.outcome.asked).iter().map(ToString::to_string).collect();
@@ -72,6 +67,7 @@ impl Explore {
                 number,
                 inputs,
                 flights,
+                seeded,
                 words,
                 unusual,
                 reference,
@@ -109,6 +105,36 @@ impl Explore {
 }
 
 impl Explore {
+    /// Returns the fault-free run with these inputs, and what the runs that are compared with it share.
+    fn reference(&self, body: &dyn Body, inputs: Arc<Assignment>) -> (Reference, Ground) {
+        let mut ground = Ground { inputs, ..self.ground() };
+        let mut reference: Reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
+        if !reference.outcome.flights.is_empty() {
+            // Calls that are made side by side have a choice more, now that they are known.
+            ground.flights = Arc::new(std::mem::take(&mut reference.outcome.flights));
+            reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
+        }
+        ground.seeded = Arc::new(self.seeded_texts(body, &ground, &reference.outcome));
+        reference.outcome.mark_seeded(&ground.seeded);
+        (reference, ground)
+    }
+
+    /// Finds the texts that depend on random numbers, by fault-free runs with other seeds.
+    fn seeded_texts(&self, body: &dyn Body, ground: &Ground, reference: &Outcome) -> SeededTexts {
+        if !reference.generated.has_draws() || reference.end != End::Completed {
+            return SeededTexts::default();
+        }
+        let [second, third] = OTHER_SEEDS.map(|bits| {
+            let (inputs, flights) = (ground.inputs.clone(), ground.flights.clone());
+            let ground = Ground { inputs, flights, seed: ground.seed ^ bits, ..self.ground() };
+            run(body, Course::plain(Plan::ordinary()), &ground).outcome
+        });
+        if second.end != End::Completed || third.end != End::Completed {
+            return SeededTexts::default();
+        }
+        SeededTexts::of([&reference.parts(), &second.parts(), &third.parts()])
+    }
+
     /// Checks whether the last refusal of a fault-free run was ignored, by comparison with the run without the refusal.
     fn ignored_refusal(
         &self,
@@ -134,6 +160,7 @@ impl<'b> Exploration<'b> {
         self.basis = &self.cases[case];
         self.ground.inputs = self.basis.inputs.clone();
         self.ground.flights = self.basis.flights.clone();
+        self.ground.seeded = self.basis.seeded.clone();
         self.ground.finishes = self.basis.reference.outcome.jobs.iter().all(|job| !job.state.is_under_way());
     }
 

@@ -129,6 +129,7 @@ mod tests {
         );
         let nowhere =
             [(SHARD, BAZEL), (BAZEL_TOTAL, "5"), (BAZEL_INDEX, "1"), (BAZEL_STATUS, "/no/such/folder/file")];
+        // A part: the rest is the operating system's.
         assert!(error(&nowhere).contains("cannot be written: "), "{}", error(&nowhere));
         assert_eq!(
             share(&Explore::new().shard(0, 5), &[]).unwrap_err(),

@@ -10,36 +10,36 @@ use crate::system::job::Job;
 
 /// The subject of a finding.
 #[derive(Clone, Debug, PartialEq)]
-enum Place<'f> {
+enum Subject<'f> {
     Effect(&'f Effect),
     /// A state, a path in it, and the elements that only one side of a list has.
     State(Name, &'f str, Vec<&'f Value>),
     Job(&'static str),
 }
 
-impl<'f> Place<'f> {
+impl<'f> Subject<'f> {
     fn of(finding: &'f Finding) -> Option<Self> {
         match finding {
             Finding::Repeated { effect, .. }
             | Finding::Missing { effect, .. }
-            | Finding::Unexpected { effect, .. } => Some(Place::Effect(effect)),
+            | Finding::Unexpected { effect, .. } => Some(Subject::Effect(effect)),
             Finding::State { name, path, expected, actual, .. } => {
                 let lists = [expected, actual].map(|value| value.as_ref().and_then(Value::as_array));
                 let [one, other] = lists.map(|list| list.map(Vec::as_slice).unwrap_or_default());
                 let only = |these: &'f [Value], those: &[Value]| -> Vec<&'f Value> {
                     these.iter().filter(|element| !those.contains(element)).collect()
                 };
-                Some(Place::State(*name, path, [only(one, other), only(other, one)].concat()))
+                Some(Subject::State(*name, path, [only(one, other), only(other, one)].concat()))
             }
-            Finding::Job { kind, .. } => Some(Place::Job(kind)),
+            Finding::Job { kind, .. } => Some(Subject::Job(kind)),
             _ => None,
         }
     }
 
-    /// Whether this place is within the other one.
+    /// Whether this subject is within the other one.
     fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
-            (Place::State(one, path, elements), Place::State(other, of, others)) => {
+            (Subject::State(one, path, elements), Subject::State(other, of, others)) => {
                 let within = path.strip_prefix(of).is_some_and(|rest| rest.starts_with(['.', '[']));
                 let is_in = |element| others.contains(element);
                 one == other && (within || path == of && elements.iter().all(is_in))
@@ -59,16 +59,16 @@ pub(crate) fn half_way(
     excuses: &Excuses,
 ) -> Option<Vec<Finding>> {
     let own = differences(with, without, true, excuses);
-    let own: Vec<_> = own.iter().filter_map(Place::of).collect();
+    let own: Vec<_> = own.iter().filter_map(Subject::of).collect();
     let is_own = |finding: &&Finding| {
         !exceeds(finding)
-            && Place::of(finding).is_some_and(|place| own.iter().any(|other| place.is_within(other)))
+            && Subject::of(finding).is_some_and(|subject| own.iter().any(|other| subject.is_within(other)))
     };
     let lacks = differences(outcome, with, true, excuses);
     let did = differences(outcome, without, true, excuses);
     let first_lacking = lacks.iter().find(is_own)?.clone();
     let first_done = did.iter().find(|finding| {
-        Place::of(finding).is_some_and(|place| own.iter().any(|other| place.is_within(other)))
+        Subject::of(finding).is_some_and(|subject| own.iter().any(|other| subject.is_within(other)))
     })?;
     let mut findings: Vec<_> = lacks.iter().filter(|finding| !is_own(finding)).cloned().collect();
     if !outcome.terms.may_stop_half_way(job.kind) {

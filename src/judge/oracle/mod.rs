@@ -13,6 +13,7 @@ mod ordered;
 mod orders;
 mod refusals;
 mod state;
+mod dates;
 mod times;
 
 pub(crate) use early::early;

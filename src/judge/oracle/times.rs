@@ -3,6 +3,9 @@
 //! The clock of a world begins at zero, so a reading is a small number that may stand anywhere by chance. It is taken for
 //! one only if it is a moment at which the clock was read in this run and not in the expected one, in a place where the
 //! expected outcome has a reading, too.
+//!
+//! A program may add readings to a date of its own. Then a date, or a number that is as large as one, is taken for a
+//! reading if it is as much later as a reading of this run is later than one of the expected run.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::dates::{Moment, moments};
 use super::renaming::RenamedOutcome;
 use crate::judge::run::Outcome;
 use crate::system::effect::Effect;
@@ -17,12 +21,17 @@ use crate::system::job::Job;
 
 /// A number below this is an ordinary number.
 const LEAST: u128 = 10;
+/// A number below this is no date: in seconds since 1970, it is in the year 1973.
+const LEAST_DATE: u128 = 100_000_000;
 
 /// When the clock was read: in the run, and in the expected outcome.
 pub(super) struct Times<'o> {
     actual: &'o BTreeSet<Duration>,
     expected: &'o BTreeSet<Duration>,
 }
+
+/// Dates as floats, in seconds, are as exact as this.
+const FLOAT: Duration = Duration::from_micros(10);
 
 /// The units in which a reading may be written.
 const UNITS: [fn(&Duration) -> u128; 4] =
@@ -150,16 +159,52 @@ impl<'o> Times<'o> {
                 self.expected.iter().any(|time| unit(time) == one)
                     && self.actual.iter().any(|time| unit(time) == other && self.is_new(time))
             };
-            return other >= LEAST && UNITS.iter().any(in_unit);
+            return other >= LEAST && UNITS.iter().any(in_unit) || self.is_later_date(one, other);
         }
         let seconds =
             |text: &str| text.parse::<f64>().ok().and_then(|it| Duration::try_from_secs_f64(it).ok());
         let (Some(one), Some(other)) = (seconds(expected), seconds(actual)) else { return false };
-        self.expected.contains(&one) && self.is_new(&other)
+        let is_date = one.as_secs() >= LEAST_DATE as u64;
+        // A float of that size has microseconds, more or less.
+        let is_later = |by: Duration| other.checked_sub(one).is_some_and(|apart| apart.abs_diff(by) < FLOAT);
+        self.expected.contains(&one) && self.is_new(&other) || is_date && self.is_apart(is_later)
+    }
+
+    /// Whether two large numbers are as far apart as a reading of this run and an expected one, in the same unit.
+    fn is_later_date(&self, expected: u128, actual: u128) -> bool {
+        let Some(apart) = actual.checked_sub(expected).filter(|_| expected >= LEAST_DATE) else {
+            return false;
+        };
+        let in_unit =
+            |unit: &fn(&Duration) -> u128| self.is_apart(|later| unit(&later) == apart && apart > 0);
+        UNITS.iter().any(in_unit)
+    }
+
+    /// Whether a new reading is later than an expected one by a duration that satisfies `is_it`.
+    fn is_apart(&self, is_it: impl Fn(Duration) -> bool) -> bool {
+        let mut new = self.actual.iter().filter(|time| self.is_new(time));
+        new.any(|new| self.expected.iter().any(|time| new.checked_sub(*time).is_some_and(&is_it)))
+    }
+
+    /// Whether two texts are the same but for dates in them that are as far apart as readings.
+    fn dates(&self, expected: &str, actual: &str) -> bool {
+        let ((template, ours), (other, theirs)) = (moments(expected), moments(actual));
+        let is_same = |one: &Moment, other: &Moment| {
+            let is_later =
+                |by: Duration| i128::try_from(by.as_nanos()).is_ok_and(|by| one.is_before(*other, by));
+            one == other || self.is_apart(is_later)
+        };
+        template == other
+            && !ours.is_empty()
+            && ours.len() == theirs.len()
+            && ours.iter().zip(&theirs).all(|(one, other)| is_same(one, other))
     }
 
     /// Whether two texts are the same but for readings in them: as numbers, and as durations are written for people.
     fn words(&self, expected: &str, actual: &str) -> bool {
+        if self.dates(expected, actual) {
+            return true;
+        }
         let (ours, theirs) = (tokens(expected), tokens(actual));
         let mut differs = false;
         ours.len() == theirs.len()
@@ -218,6 +263,10 @@ mod tests {
             ("[\"paid at 0ns\"]", "[\"paid at 60s\"]"),
             ("paid-0", "paid-60"),
             ("{\"secs\":0,\"nanos\":0}", "{\"secs\":60,\"nanos\":0}"),
+            ("1700000000", "1700000060"),
+            ("{\"at\":1700000000123}", "{\"at\":1700000059123}"),
+            ("\"2026-01-31T23:59:59Z\"", "\"2026-02-01T00:00:59Z\""),
+            ("paid 2026-01-31 at 23:59:59", "paid 2026-02-01 at 00:00:59"),
         ] {
             assert!(same(expected, actual), "{expected} {actual}");
         }
@@ -234,6 +283,10 @@ mod tests {
             ("{\"at\":0,\"sum\":5}", "{\"at\":60,\"sum\":10}"),
             ("paid 0 of 5", "paid 60 of 6"),
             ("[0]", "[60,60]"),
+            ("1700000000", "1700000061"),
+            ("1700000060", "1700000000"),
+            ("\"2026-01-31T23:59:59Z\"", "\"2026-02-01T00:01:59Z\""),
+            ("\"2026-01-31T23:59:59Z to ada\"", "\"2026-02-01T00:00:59Z to bob\""),
         ] {
             assert!(!same(expected, actual), "{expected} {actual}");
         }

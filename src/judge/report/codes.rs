@@ -474,6 +474,7 @@ mod tests {
         assert!(!help(Code::RepeatedAtOnce, Traits::default()).contains("Guarantee::AtLeastOnce"));
     }
 
+    // A part: the help of a code is held as a whole by the snapshot of its report.
     #[test]
     fn help_follows_the_course_of_events() {
         let keyed = Traits { is_keyed: true, ..Traits::default() };

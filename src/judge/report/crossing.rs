@@ -5,7 +5,7 @@ use crate::system::timeline::{Event, EventKind};
 
 /// A step that the report can name: a call, or an update of durable state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct CrossingStep {
     pub(super) by: Actor,
     /// The name of the service or the state.
     pub(super) whose: Name,
@@ -17,9 +17,9 @@ pub(super) struct Step {
 /// A step of one attempt between two consecutive steps of another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Crossing {
-    pub(super) before: Step,
-    pub(super) between: Step,
-    pub(super) after: Step,
+    pub(super) before: CrossingStep,
+    pub(super) between: CrossingStep,
+    pub(super) after: CrossingStep,
 }
 
 /// Returns the interleavings that the deviations of this run caused.
@@ -44,21 +44,23 @@ fn crossing(events: &[Event], at: usize, by: Actor) -> Option<Crossing> {
     let rest = &events[at..];
     let resumes = rest.iter().position(|event| event.by == by && step(event).is_some())?;
     let after = step(&rest[resumes])?;
-    let meanwhile: Vec<Step> =
+    let meanwhile: Vec<CrossingStep> =
         rest[..resumes].iter().filter(|event| event.by != by).filter_map(step).collect();
     // Prefer the last step on the same service or state. Otherwise take the last step.
-    let touches = |other: &&Step| other.whose == after.whose || other.whose == before.whose;
+    let touches = |other: &&CrossingStep| other.whose == after.whose || other.whose == before.whose;
     let between = meanwhile.iter().rev().find(touches).or(meanwhile.last())?;
     Some(Crossing { before, between: *between, after })
 }
 
-fn step(event: &Event) -> Option<Step> {
+fn step(event: &Event) -> Option<CrossingStep> {
     let by = event.by;
     match &event.what {
         EventKind::Called { service, operation, place, .. } => {
-            Some(Step { by, whose: *service, operation: Some(*operation), place: *place })
+            Some(CrossingStep { by, whose: *service, operation: Some(*operation), place: *place })
         }
-        EventKind::Updated { name, place } => Some(Step { by, whose: *name, operation: None, place: *place }),
+        EventKind::Updated { name, place } => {
+            Some(CrossingStep { by, whose: *name, operation: None, place: *place })
+        }
         _ => None,
     }
 }

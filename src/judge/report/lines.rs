@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{source, words};
 use crate::executor::watch::States;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{Line, Name};
+use crate::search::choice::{LinePoint, Name};
 use crate::search::scenario::Scenario;
 use crate::system::effect::Effect;
 
@@ -79,7 +79,7 @@ impl LineMap {
         self.functions.iter().flat_map(never).collect()
     }
 
-    pub(crate) fn add(&mut self, line: Line, crash: LineCrash) {
+    pub(crate) fn add(&mut self, line: LinePoint, crash: LineCrash) {
         let known = self.functions.iter().position(|f| (f.file, f.name, f.at()) == key(line));
         let at = known.unwrap_or_else(|| {
             let points = line.function.points.iter();
@@ -99,7 +99,7 @@ impl FunctionMap {
     }
 }
 
-fn key(line: Line) -> (&'static str, &'static str, (u32, u32)) {
+fn key(line: LinePoint) -> (&'static str, &'static str, (u32, u32)) {
     let first = line.function.points.first().map_or((0, 0), |place| (place.line, place.column));
     (line.function.file, line.function.name, first)
 }

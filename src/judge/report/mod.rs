@@ -1,17 +1,17 @@
 //! Reports: what an exploration found, as data and as text. Only this module words failures.
 
 mod codes;
-mod coverage;
 mod crossing;
 mod explored;
-mod lines;
 mod mishap;
 mod plain;
-mod source;
 mod summary;
-mod text;
-mod timeline;
 pub(crate) mod words;
+mod source;
+mod lines;
+mod coverage;
+mod timeline;
+mod text;
 mod retry_marks;
 pub(crate) mod notes;
 

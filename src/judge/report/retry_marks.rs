@@ -21,7 +21,7 @@ pub(super) fn mark(finding: &Finding, events: &[Event]) -> Option<Mark> {
                 before.iter().rev().filter(|event| event.by == events[failed].by).find_map(call)?;
             let again = after.iter().filter(is_later).find(|event| call(event) == Some(failed_call))?;
             let (service, operation, place) = failed_call;
-            let text = words::at(again.by, &format!("calls {service}.{operation} again"));
+            let text = words::call_again(again.by, service, operation);
             Some(Mark { place, text, primary: false })
         }
         Finding::Missing { effect: Effect { by: Actor::Attempt { job: same, .. }, .. }, .. }
@@ -30,7 +30,7 @@ pub(super) fn mark(finding: &Finding, events: &[Event]) -> Option<Mark> {
             let done =
                 after.iter().rfind(|event| matches!(event.what, EventKind::Succeeded)).filter(is_later)?;
             let (_, _, place) = after.iter().rev().filter(|event| event.by == done.by).find_map(call)?;
-            let text = words::at(done.by, "its last call, and the job is done");
+            let text = words::last_call_of_done_job(done.by);
             Some(Mark { place, text, primary: false })
         }
         _ => None,

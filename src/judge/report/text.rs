@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use super::explored::explored;
 use super::{Report, ShownRun, Verdict, Violation, crossing, source, timeline, words};
-use crate::judge::oracle::Finding;
 use crate::search::scenario::Scenario;
 
 /// The maximum number of lines of a timeline. A longer one is cut in the middle, except in a replay.
@@ -163,10 +162,7 @@ fn show(report: &Report, showing: &ShownRun, page: &mut Page) {
         crossings.iter().flat_map(words::crossing).for_each(|line| page.line(format!("  {line}")));
     }
     if !showing.findings.is_empty() {
-        let whose = match showing.findings.first() {
-            Some(Finding::HalfWay { .. }) => "all or nothing".to_owned(),
-            _ => words::whose(&showing.order),
-        };
+        let whose = words::whose(&showing.findings[0], &showing.order);
         page.heading(&format!("expected ({whose})"));
         let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual).collect();
         for (expected, _) in &pairs {
@@ -233,7 +229,7 @@ fn timeline(report: &Report, showing: &ShownRun, page: &mut Page) {
             index += hidden;
             continue;
         }
-        let timeline::Line { text, deviation, may_be_cut, .. } = &lines[index];
+        let timeline::TimelineLine { text, deviation, may_be_cut, .. } = &lines[index];
         let shown = match (report.replayed, may_be_cut) {
             (true, _) => vec![text.clone()],
             (false, true) => vec![words::cut(text, MOST_REQUEST_COLUMNS).into_owned()],

@@ -65,7 +65,7 @@ impl fmt::Display for Timeline {
 
 /// A line of a timeline.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct TimelineLine {
     pub(super) text: String,
     /// A deviation was injected here.
     pub(super) deviation: bool,
@@ -77,7 +77,7 @@ pub(super) struct Line {
     is_of_loop: bool,
 }
 
-impl Line {
+impl TimelineLine {
     /// A line that stands for others.
     fn folding(text: String) -> Self {
         Self { text, deviation: false, is_failure: false, may_be_cut: false, is_of_loop: false }
@@ -90,27 +90,28 @@ impl Line {
 }
 
 /// Returns the lines of a timeline. Consecutive attempts that fail the same way are shown once.
-pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
-    let mut folded: Vec<Line> = Vec::new();
+pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<TimelineLine> {
+    let mut folded: Vec<TimelineLine> = Vec::new();
     let mut alike: Option<(u32, Vec<String>)> = None;
     let mut left_out: Option<(u32, u32, u32)> = None;
-    let end_fold = |left_out: &mut Option<(u32, u32, u32)>, folded: &mut Vec<Line>| {
+    let end_fold = |left_out: &mut Option<(u32, u32, u32)>, folded: &mut Vec<TimelineLine>| {
         if let Some((job, from, to)) = left_out.take() {
             let which = match from == to {
                 true => format!("attempt {from} of job#{job} fails"),
                 false => format!("attempts {from} to {to} of job#{job} fail"),
             };
             let text = format!("{:<9} … {which} the same way", "");
-            folded.push(Line::folding(text));
+            folded.push(TimelineLine::folding(text));
         }
     };
     let all = lines(events, repeated);
     let numbered = attempts(events, repeated);
     for (attempt, range) in numbered {
         let these = &all[range.clone()];
-        let plain = |line: &Line| without_time(&line.text);
+        let plain = |line: &TimelineLine| without_time(&line.text);
         let texts: Vec<String> = these.iter().skip(1).map(plain).collect();
-        let fails = these.last().is_some_and(|line| line.is_failure) && !these.iter().any(Line::decides);
+        let fails =
+            these.last().is_some_and(|line| line.is_failure) && !these.iter().any(TimelineLine::decides);
         match (attempt, &alike) {
             (Some((job, attempt)), Some((known, before))) if fails && *known == job && *before == texts => {
                 let from = left_out.map_or(attempt, |(_, from, _)| from);
@@ -128,7 +129,7 @@ pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
 }
 
 /// Shows what a loop does again and again only once, if its calls and their replies are the same each time.
-fn without_idle_polls(lines: &[Line]) -> Vec<Line> {
+fn without_idle_polls(lines: &[TimelineLine]) -> Vec<TimelineLine> {
     /// The number of lines that a loop repeats, at the most.
     const LONGEST: usize = 12;
     /// Fewer repetitions are shown.
@@ -155,7 +156,7 @@ fn without_idle_polls(lines: &[Line]) -> Vec<Line> {
             rest.iter().rev().find_map(|line| moment(&line.text)).map(|moment| format!(", until {moment}"));
         let more = times - 1;
         let text = format!("{:<9} … the same {more} more times{}", "", until.unwrap_or_default());
-        folded.push(Line::folding(text));
+        folded.push(TimelineLine::folding(text));
         at += length * times;
     }
     folded
@@ -210,7 +211,7 @@ fn without_time(line: &str) -> String {
 }
 
 /// Returns the lines of a timeline. `repeated` are the ids of effects that should not have happened.
-pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
+pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<TimelineLine> {
     let mut lines = Vec::new();
     let (mut last, mut speaker) = (None, None);
     let mut booted: Vec<Name> = Vec::new();
@@ -224,7 +225,7 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
             let shown = std::mem::take(&mut shown);
             let text = format!("{shown:<9} {heading}");
             let is_of_loop = matches!(event.by, Actor::Task(_));
-            lines.push(Line { may_be_cut: true, is_of_loop, ..Line::folding(text) });
+            lines.push(TimelineLine { may_be_cut: true, is_of_loop, ..TimelineLine::folding(text) });
         }
         if matches!(event.by, Actor::Attempt { .. } | Actor::Task(_)) {
             speaker = Some(event.by);
@@ -252,7 +253,7 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         );
         let is_of_loop = matches!(event.by, Actor::Task(_))
             && matches!(event.what, EventKind::Called { .. } | EventKind::Replied { reply: Ok(_) });
-        lines.push(Line { text: line, deviation, is_failure, may_be_cut, is_of_loop });
+        lines.push(TimelineLine { text: line, deviation, is_failure, may_be_cut, is_of_loop });
     }
     lines
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::crossing::{Crossing, Step};
+use super::crossing::{Crossing, CrossingStep};
 use super::plain::completed;
 pub(crate) use super::plain::{cut, filled, times, visible};
 use crate::engine::panics::CaughtPanic;
@@ -333,8 +333,11 @@ fn reports(kind: &str, payload: &str, attempts: usize, is_dead: bool) -> (String
 }
 
 /// Names the run that has the expected outcome: that of an order that the run allows, or the fault-free run.
-pub(super) fn whose(order: &[u32]) -> String {
+pub(super) fn whose(finding: &Finding, order: &[u32]) -> String {
     const MOST: usize = 8;
+    if matches!(finding, Finding::HalfWay { .. }) {
+        return "all or nothing".to_owned();
+    }
     if order.len() < 2 {
         return "the fault-free run".to_owned();
     }
@@ -420,7 +423,7 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
 
 /// Shows two steps of one attempt, and the step of another attempt that came between them, in one line each.
 pub(super) fn crossing(crossing: &Crossing) -> [String; 3] {
-    let named = |step: &Step| {
+    let named = |step: &CrossingStep| {
         let what = match step.operation {
             Some(operation) => format!("{}.{operation}", step.whose),
             None => format!("updates `{}`", step.whose),
@@ -452,6 +455,16 @@ pub(crate) fn at(by: Actor, text: &str) -> String {
         Actor::Process(name) | Actor::Task(name) => format!("{name}: {text}"),
         Actor::Test => text.to_owned(),
     }
+}
+
+/// Marks a call that a later attempt makes again.
+pub(super) fn call_again(by: Actor, service: Name, operation: Name) -> String {
+    at(by, &format!("calls {service}.{operation} again"))
+}
+
+/// Marks the last call of the attempt that ended the job.
+pub(super) fn last_call_of_done_job(by: Actor) -> String {
+    at(by, "its last call, and the job is done")
 }
 
 /// Says what happened to a lock.

@@ -10,7 +10,7 @@ use loom::sync as inside;
 
 use super::super::error::ModelError;
 use super::super::execution::Execution;
-use super::super::step::{OperationText, Step};
+use super::super::step::{OperationText, ThreadStep};
 use crate::search::choice::Place;
 
 /// `std::sync::Arc` outside a model. Inside, the order of drops is explored, and a value that is never dropped is a
@@ -28,7 +28,7 @@ pub struct Arc<T: ?Sized> {
 /// Makes loom carry out an operation that may let another thread run. Records it if `is_told`.
 fn act<R>(at: Place, said: &'static str, is_told: bool, act: impl FnOnce() -> R) -> R {
     let Some(execution) = Execution::current() else { return act() };
-    let about = Step { thread: execution.thread(), at, shared: None, said: OperationText::Plain(said) };
+    let about = ThreadStep { thread: execution.thread(), at, shared: None, said: OperationText::Plain(said) };
     execution.act(about, act, |_| is_told.then_some(OperationText::Plain(said)))
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic as outside;
 use loom::sync::atomic as inside;
 
 use super::super::execution::{Execution, LoomType};
-use super::super::step::{OperationText, Step, Value};
+use super::super::step::{OperationText, ThreadStep, Value};
 use crate::search::choice::Place;
 
 /// The description of a method of an atomic, without the result.
@@ -59,7 +59,7 @@ pub fn fence(order: Ordering) {
         Some(execution) if !execution.is_live() => {}
         Some(execution) => {
             let (thread, said) = (execution.thread(), OperationText::Fence(order));
-            let about = Step { thread, at, shared: None, said: said.clone() };
+            let about = ThreadStep { thread, at, shared: None, said: said.clone() };
             execution.act(about, || inside::fence(order), |()| Some(said));
         }
     }

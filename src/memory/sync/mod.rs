@@ -13,11 +13,10 @@
 
 mod arc;
 pub mod atomic;
-mod condvar;
 mod mutex;
+mod condvar;
 mod once;
 mod rwlock;
-
 pub mod mpsc;
 
 pub use self::arc::Arc;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::attempt::{Attempt, Handler, Wrappers};
 use super::handler::{HandlerOptions, Registration};
-use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
+use crate::engine::call::{Call, CallSpec, CallTarget, EnterOutcome, Reply, Visit};
 use crate::engine::link::Link;
 use crate::engine::state::{State, call_site};
 use crate::process::Process;
@@ -189,7 +189,7 @@ where
     }
 
     async fn save(&self, slot: Slot, cursor: String) {
-        Call::new(CursorDoor { link: &self.link, slot, place: self.place, cursor: Some(cursor) }).await
+        Call::new(CursorTarget { link: &self.link, slot, place: self.place, cursor: Some(cursor) }).await
     }
 }
 
@@ -199,7 +199,7 @@ fn json<C: Serialize>(cursor: Option<&C>) -> Result<String, JobFailure> {
 }
 
 /// The queue as the target of a cursor: a call with a crash point before it has happened and one after.
-struct CursorDoor<'l> {
+struct CursorTarget<'l> {
     link: &'l Link,
     slot: Slot,
     place: Place,
@@ -207,7 +207,7 @@ struct CursorDoor<'l> {
     cursor: Option<String>,
 }
 
-impl<'l> Door for CursorDoor<'l> {
+impl<'l> CallTarget for CursorTarget<'l> {
     type Output = ();
     type Visit<'v>
         = CursorVisit<'v>

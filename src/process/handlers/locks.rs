@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::attempt::Attempt;
-use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, ResumeOutcome, Visit};
+use crate::engine::call::{Call, CallSpec, CallTarget, EnterOutcome, Reply, ResumeOutcome, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::state::{State, call_site};
 use crate::search::choice::{Actor, DeviationKind, Fault, Place};
@@ -90,7 +90,7 @@ impl LockedAttempt {
             let mut wakes = Vec::new();
             (act(state, cx, &mut wakes), wakes)
         };
-        Call::new(LockDoor { link: &self.link, operation, place: self.place, act }).await
+        Call::new(LockTarget { link: &self.link, operation, place: self.place, act }).await
     }
 
     /// Takes a lock, or fails the attempt according to the conflict rule.
@@ -150,14 +150,14 @@ impl LockedAttempt {
 }
 
 /// The locks as the target of one step.
-struct LockDoor<'t, A> {
+struct LockTarget<'t, A> {
     link: &'t Link,
     operation: &'static str,
     place: Place,
     act: A,
 }
 
-impl<'t, R, A: FnMut(&mut State, &Context<'_>) -> (Poll<R>, Wakes)> Door for LockDoor<'t, A> {
+impl<'t, R, A: FnMut(&mut State, &Context<'_>) -> (Poll<R>, Wakes)> CallTarget for LockTarget<'t, A> {
     type Output = R;
     type Visit<'v>
         = LockVisit<'v, R>

@@ -2,10 +2,10 @@
 
 pub(in crate::process) mod attempt;
 pub(in crate::process) mod blocking;
+pub(in crate::process) mod layers;
 pub(in crate::process) mod handler;
 pub(in crate::process) mod hooks;
 mod iterable;
-pub(in crate::process) mod layers;
 mod locks;
 mod ordered;
 mod perform;

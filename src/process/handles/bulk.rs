@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{EnqueueLayers, NewJob, run_blocking, stage};
-use super::pending::{EnqueueError, PendingJob, ServiceAnswer, faults_here, pending_job, performed};
+use super::pending::{EnqueueError, EnqueuedJob, PendingJob, faults_here, pending_job, performed};
 use super::queue::JobQueue;
-use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
+use crate::engine::call::{Call, CallSpec, CallTarget, EnterOutcome, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{Keys, State, call_site};
@@ -30,23 +30,23 @@ pub struct EnqueueBulkFuture {
     /// The number of jobs per batch.
     batch: usize,
     left: VecDeque<PendingJob>,
-    step: Step,
+    batch_state: BatchState,
     ids: Vec<JobId>,
 }
 
 type Staging = Pin<Box<dyn Future<Output = Result<Vec<NewJob>, EnqueueError>> + Send>>;
 
 /// The state of the current batch.
-enum Step {
+enum BatchState {
     Begin,
     /// A job cannot be written as JSON, so nothing is enqueued.
     Unencodable(EnqueueError),
     /// The jobs go through the layers.
     Staging(Staging),
     /// The batch goes into the queue.
-    Calling(Box<Call<BatchDoor>>),
+    Calling(Box<Call<BatchTarget>>),
     /// In inline mode: the jobs run one after another.
-    Performing(VecDeque<ServiceAnswer>),
+    Performing(VecDeque<EnqueuedJob>),
 }
 
 impl fmt::Debug for EnqueueBulkFuture {
@@ -83,13 +83,13 @@ impl JobQueue {
     ) -> EnqueueBulkFuture {
         let (kind, place) = (kind_of::<J>(), Place::caller());
         let pending = jobs.into_iter().map(|job| pending_job(kind, &job, Duration::ZERO, None, place));
-        let (left, step) = match pending.collect() {
-            Ok(left) => (left, Step::Begin),
-            Err(error) => (VecDeque::new(), Step::Unencodable(error)),
+        let (left, batch_state) = match pending.collect() {
+            Ok(left) => (left, BatchState::Begin),
+            Err(error) => (VecDeque::new(), BatchState::Unencodable(error)),
         };
         let (link, layers, batch) = (self.link.clone(), self.layers.clone(), self.batch);
         let ids = Vec::with_capacity(left.len());
-        EnqueueBulkFuture { link, layers, kind, place, batch, left, step, ids }
+        EnqueueBulkFuture { link, layers, kind, place, batch, left, batch_state, ids }
     }
 
     /// Enqueues requests unchanged, of the kind of `J` or any other, through the layers around the queue, in batches
@@ -106,7 +106,7 @@ impl JobQueue {
         let kind = left.front().map_or(kind_of::<J>(), |job| job.kind);
         let (link, layers, batch) = (self.link.clone(), self.layers.clone(), self.batch);
         let ids = Vec::with_capacity(left.len());
-        EnqueueBulkFuture { link, layers, kind, place, batch, left, step: Step::Begin, ids }
+        EnqueueBulkFuture { link, layers, kind, place, batch, left, batch_state: BatchState::Begin, ids }
     }
 
     /// Enqueues many jobs from blocking code. A crash unwinds the stack. See [`JobQueue::enqueue_bulk`].
@@ -130,15 +130,15 @@ impl JobQueue {
 }
 
 /// The queue as the target of a batch.
-struct BatchDoor {
+struct BatchTarget {
     link: Link,
     kind: &'static str,
     place: Place,
     batch: Vec<PendingJob>,
 }
 
-impl Door for BatchDoor {
-    type Output = Result<Vec<ServiceAnswer>, EnqueueError>;
+impl CallTarget for BatchTarget {
+    type Output = Result<Vec<EnqueuedJob>, EnqueueError>;
     type Visit<'v> = BatchVisit<'v>;
 
     fn link(&self) -> &Link {
@@ -148,7 +148,7 @@ impl Door for BatchDoor {
     fn open(&mut self) -> BatchVisit<'_> {
         let shared = self.link.shared();
         let keys = self.batch.iter().map(|job| shared.keys(job.kind, &job.payload)).collect();
-        BatchVisit { door: self, keys }
+        BatchVisit { target: self, keys }
     }
 
     fn given(&mut self) -> Self::Output {
@@ -162,20 +162,20 @@ impl Door for BatchDoor {
 }
 
 struct BatchVisit<'v> {
-    door: &'v BatchDoor,
+    target: &'v BatchTarget,
     keys: Vec<Keys>,
 }
 
 impl<'v> Visit<'v> for BatchVisit<'v> {
-    type Output = Result<Vec<ServiceAnswer>, EnqueueError>;
+    type Output = Result<Vec<EnqueuedJob>, EnqueueError>;
 
     fn link(&self) -> &'v Link {
-        &self.door.link
+        &self.target.link
     }
 
     fn spec(&self) -> CallSpec {
         let site = call_site("queue".into(), "enqueue_bulk".into());
-        CallSpec { site, place: self.door.place, faults: DeviationKind::Delivery, reply: Reply::Write }
+        CallSpec { site, place: self.target.place, faults: DeviationKind::Delivery, reply: Reply::Write }
     }
 
     fn faults(&mut self, state: &State) -> FaultPlan {
@@ -184,7 +184,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<Self::Output> {
         let CallSpec { site, place, .. } = self.spec();
-        let Self { door: BatchDoor { link, kind, batch, .. }, keys } = self;
+        let Self { target: BatchTarget { link, kind, batch, .. }, keys } = self;
         let mut output = match refused(state, batch) {
             Some(taken) => Err(EnqueueError::Locked(taken)),
             None => Ok(Vec::new()),
@@ -219,9 +219,9 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
 }
 
 impl EnqueueBulkFuture {
-    fn put(&self, batch: Vec<PendingJob>) -> Step {
+    fn put(&self, batch: Vec<PendingJob>) -> BatchState {
         let (link, kind, place) = (self.link.clone(), self.kind, self.place);
-        Step::Calling(Box::new(Call::new(BatchDoor { link, kind, place, batch })))
+        BatchState::Calling(Box::new(Call::new(BatchTarget { link, kind, place, batch })))
     }
 
     /// Returns what a destructor of a dead process gets: ids that its jobs might have had.
@@ -243,10 +243,12 @@ impl Future for EnqueueBulkFuture {
         }
         let shared = this.link.shared().clone();
         loop {
-            this.step = match std::mem::replace(&mut this.step, Step::Begin) {
-                Step::Unencodable(error) => return Poll::Ready(Err(error)),
-                Step::Begin if this.left.is_empty() => return Poll::Ready(Ok(std::mem::take(&mut this.ids))),
-                Step::Begin => {
+            this.batch_state = match std::mem::replace(&mut this.batch_state, BatchState::Begin) {
+                BatchState::Unencodable(error) => return Poll::Ready(Err(error)),
+                BatchState::Begin if this.left.is_empty() => {
+                    return Poll::Ready(Ok(std::mem::take(&mut this.ids)));
+                }
+                BatchState::Begin => {
                     let batch = this.left.drain(..this.batch.min(this.left.len()));
                     match this.layers.around(&this.link) {
                         None => {
@@ -256,38 +258,38 @@ impl Future for EnqueueBulkFuture {
                         Some(service) => {
                             let now = shared.state().clock.now();
                             let requests = batch.map(|job| job.request(now)).collect();
-                            Step::Staging(Box::pin(stage(service, requests)))
+                            BatchState::Staging(Box::pin(stage(service, requests)))
                         }
                     }
                 }
-                Step::Staging(mut staging) => match staging.as_mut().poll(cx) {
+                BatchState::Staging(mut staging) => match staging.as_mut().poll(cx) {
                     Poll::Ready(Ok(staged)) => this.put(staged.into_iter().map(PendingJob::of).collect()),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
-                        this.step = Step::Staging(staging);
+                        this.batch_state = BatchState::Staging(staging);
                         return Poll::Pending;
                     }
                 },
-                Step::Calling(mut call) => {
+                BatchState::Calling(mut call) => {
                     let taken = match Pin::new(&mut call).poll(cx) {
                         Poll::Ready(Ok(taken)) => taken,
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Pending => {
-                            this.step = Step::Calling(call);
+                            this.batch_state = BatchState::Calling(call);
                             return Poll::Pending;
                         }
                     };
                     this.ids.extend(taken.iter().map(|(_, id)| *id));
                     match shared.state().inline.is_some() {
-                        true => Step::Performing(taken.into()),
-                        false => Step::Begin,
+                        true => BatchState::Performing(taken.into()),
+                        false => BatchState::Begin,
                     }
                 }
-                Step::Performing(mut taken) => match perform(&mut shared.state(), &mut taken, cx) {
-                    Poll::Ready(Ok(())) => Step::Begin,
+                BatchState::Performing(mut taken) => match perform(&mut shared.state(), &mut taken, cx) {
+                    Poll::Ready(Ok(())) => BatchState::Begin,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
-                        this.step = Step::Performing(taken);
+                        this.batch_state = BatchState::Performing(taken);
                         return Poll::Pending;
                     }
                 },
@@ -315,7 +317,7 @@ fn refused(state: &mut State, batch: &[PendingJob]) -> Option<LockTaken> {
 /// In inline mode: runs the jobs one after another, until one fails.
 fn perform(
     state: &mut State,
-    taken: &mut VecDeque<ServiceAnswer>,
+    taken: &mut VecDeque<EnqueuedJob>,
     cx: &Context<'_>,
 ) -> Poll<Result<(), EnqueueError>> {
     while let Some(&(job, _)) = taken.front() {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::client::{Client, ServiceAnswer, ServiceDoor};
+use super::client::{Client, ServiceAnswer, ServiceTarget};
 use crate::engine::call::InFlight;
 use crate::engine::link::Link;
 use crate::engine::state::Shared;
@@ -13,13 +13,13 @@ use crate::system::service::{BrokenConnection, CallOptions, Faulty, Service, Ser
 
 /// A call whose reply is in transit. The call may have happened or not.
 #[derive(Debug)]
-pub(crate) struct CallInTransit<S: Service>(InFlight<ServiceDoor<S>>);
+pub(crate) struct CallInTransit<S: Service>(InFlight<ServiceTarget<S>>);
 
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "HTTP is what reaches services over a line"))]
 impl<S: Service> Client<S> {
     /// Returns a client for the same service that belongs to another link.
     pub(crate) fn of_link(&self, link: &Link) -> Self {
-        Self { link: link.clone(), name: self.name, door: self.door.clone() }
+        Self { link: link.clone(), name: self.name, faulty: self.faulty.clone() }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -30,8 +30,8 @@ impl<S: Service> Client<S> {
         self.name
     }
 
-    pub(crate) fn door(&self) -> &Arc<Mutex<Faulty<S>>> {
-        &self.door
+    pub(crate) fn faulty(&self) -> &Arc<Mutex<Faulty<S>>> {
+        &self.faulty
     }
 
     /// Whether the client belongs to the test.
@@ -47,7 +47,7 @@ impl<S: Service> Client<S> {
         place: Place,
         options: CallOptions,
     ) -> Option<CallInTransit<S>> {
-        InFlight::begin(self.door_for(request, place, options)).map(CallInTransit)
+        InFlight::begin(self.target_for(request, place, options)).map(CallInTransit)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::engine::call::{self, CallSpec, Door, EnterOutcome, Reply, Visit};
+use crate::engine::call::{self, CallSpec, CallTarget, EnterOutcome, Reply, Visit};
 use crate::engine::link::Link;
 use crate::engine::state::{State, call_site, lock};
 use crate::engine::steps::Resource;
@@ -45,12 +45,12 @@ use crate::system::timeline::EventKind;
 pub struct Client<S: Service> {
     pub(in crate::process) link: Link,
     pub(in crate::process) name: Name,
-    pub(in crate::process) door: Arc<Mutex<Faulty<S>>>,
+    pub(in crate::process) faulty: Arc<Mutex<Faulty<S>>>,
 }
 
 impl<S: Service> Clone for Client<S> {
     fn clone(&self) -> Self {
-        Self { link: self.link.clone(), name: self.name, door: self.door.clone() }
+        Self { link: self.link.clone(), name: self.name, faulty: self.faulty.clone() }
     }
 }
 
@@ -68,14 +68,14 @@ pub(crate) struct ServiceAnswer<S: Service> {
 /// A call to a service. It does nothing unless awaited.
 #[derive(Debug)]
 #[must_use = "a call does nothing unless awaited"]
-pub struct Call<S: Service>(call::Call<ServiceDoor<S>>);
+pub struct Call<S: Service>(call::Call<ServiceTarget<S>>);
 
 impl<S: Service> Client<S> {
-    pub(crate) fn new(link: Link, name: Name, door: Arc<Mutex<Faulty<S>>>) -> Self {
-        if !link.is_given() && lock(&door).service.is_error_tracker() {
+    pub(crate) fn new(link: Link, name: Name, faulty: Arc<Mutex<Faulty<S>>>) -> Self {
+        if !link.is_given() && lock(&faulty).service.is_error_tracker() {
             link.shared().state().record.note_told_of_failures(name);
         }
-        Self { link, name, door }
+        Self { link, name, faulty }
     }
 
     /// Returns a client for a built-in service, which is created on first use.
@@ -83,8 +83,8 @@ impl<S: Service> Client<S> {
     where
         S: BuiltIn,
     {
-        let door = link.shared().services.built_in();
-        Self::new(link, S::NAME.into(), door)
+        let faulty = link.shared().services.built_in();
+        Self::new(link, S::NAME.into(), faulty)
     }
 
     /// Returns a client for the same service with another link to the same world.
@@ -95,14 +95,14 @@ impl<S: Service> Client<S> {
             "the service `{}` belongs to another world; pass the client that `world.service(…)` of this world returned",
             self.name
         );
-        Self::new(link, self.name, self.door.clone())
+        Self::new(link, self.name, self.faulty.clone())
     }
 
     /// Calls the service. The call has three crash points: before it, after it happened but before its reply, and
     /// after the reply.
     #[track_caller]
     pub fn call(&self, request: S::Request) -> Call<S> {
-        Call(call::Call::new(self.door_for(request, Place::caller(), CallOptions::default())))
+        Call(call::Call::new(self.target_for(request, Place::caller(), CallOptions::default())))
     }
 
     /// Calls the service from blocking code. A crash unwinds the stack.
@@ -111,30 +111,30 @@ impl<S: Service> Client<S> {
     /// Returns an error if the call failed from the caller's point of view.
     #[track_caller]
     pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
-        let door = self.door_for(request, Place::caller(), CallOptions::default());
-        call::Call::new(door).block().answer.result
+        let target = self.target_for(request, Place::caller(), CallOptions::default());
+        call::Call::new(target).block().answer.result
     }
 
-    pub(in crate::process) fn door_for(
+    pub(in crate::process) fn target_for(
         &self,
         request: S::Request,
         place: Place,
         options: CallOptions,
-    ) -> ServiceDoor<S> {
-        ServiceDoor { client: self.clone(), place, options, request: Some(request) }
+    ) -> ServiceTarget<S> {
+        ServiceTarget { client: self.clone(), place, options, request: Some(request) }
     }
 
     /// Reads the state of the service, for the test: this is not a call.
     ///
     /// `inspect` must not use the same service.
     pub fn inspect<R>(&self, look: impl FnOnce(&S) -> R) -> R {
-        look(&lock(&self.door).service)
+        look(&lock(&self.faulty).service)
     }
 
     /// Changes the settings of the service.
     pub(in crate::process) fn set(&self, change: impl FnOnce(&mut Faulty<S>)) -> &Self {
         self.test_only();
-        change(&mut lock(&self.door));
+        change(&mut lock(&self.faulty));
         self
     }
 
@@ -174,7 +174,7 @@ impl<S: Service> Client<S> {
 
     /// Returns the answer for a destructor of a dead process, without any effect.
     fn throw_away(&self, request: S::Request, place: Place) -> Result<S::Reply, ServiceError> {
-        let mut copy = lock(&self.door).clone();
+        let mut copy = lock(&self.faulty).clone();
         let mut ledger = Ledger::default();
         let operation = copy.service.operation(&request).name;
         let state = self.link.shared().state();
@@ -201,7 +201,7 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// The service as the target of one call.
-pub(crate) struct ServiceDoor<S: Service> {
+pub(crate) struct ServiceTarget<S: Service> {
     pub(in crate::process) client: Client<S>,
     pub(in crate::process) place: Place,
     options: CallOptions,
@@ -209,7 +209,7 @@ pub(crate) struct ServiceDoor<S: Service> {
     request: Option<S::Request>,
 }
 
-impl<S: Service> Door for ServiceDoor<S> {
+impl<S: Service> CallTarget for ServiceTarget<S> {
     type Output = ServiceAnswer<S>;
     type Visit<'v> = ServiceVisit<'v, S>;
 
@@ -218,29 +218,29 @@ impl<S: Service> Door for ServiceDoor<S> {
     }
 
     fn operation(&self) -> Option<(Name, Name)> {
-        let operation = lock(&self.client.door).service.operation(self.request.as_ref()?);
+        let operation = lock(&self.client.faulty).service.operation(self.request.as_ref()?);
         Some((self.client.name, operation.name))
     }
 
     fn open(&mut self) -> ServiceVisit<'_, S> {
         let request = self.request.take().expect("a call begins once");
-        let door = lock(&self.client.door);
-        let operation = door.service.operation(&request);
+        let faulty = lock(&self.client.faulty);
+        let operation = faulty.service.operation(&request);
         ServiceVisit {
             client: &self.client,
             place: self.place,
             options: self.options,
-            door,
+            faulty,
             operation,
             request,
         }
     }
 
     fn given(&mut self) -> ServiceAnswer<S> {
-        let ServiceVisit { client, place, mut door, operation, request, .. } = self.open();
+        let ServiceVisit { client, place, mut faulty, operation, request, .. } = self.open();
         let mut state = client.link.shared().state();
         client.link.reject_foreign_handle(&state, client.name.as_str());
-        let answer = door.given(request, operation.name, &mut client.cx(&mut state, client.name, place));
+        let answer = faulty.given(request, operation.name, &mut client.cx(&mut state, client.name, place));
         ServiceAnswer { answer, fault: None }
     }
 
@@ -259,7 +259,7 @@ impl<S: Service> Door for ServiceDoor<S> {
     fn received(&mut self, output: &ServiceAnswer<S>) {
         if let Some(key) = &output.answer.running {
             self.client.link.shared().touch(Resource::Service(self.client.name), true);
-            lock(&self.client.door).answered(key);
+            lock(&self.client.faulty).answered(key);
         }
     }
 }
@@ -269,7 +269,7 @@ pub(crate) struct ServiceVisit<'v, S: Service> {
     client: &'v Client<S>,
     place: Place,
     options: CallOptions,
-    door: MutexGuard<'v, Faulty<S>>,
+    faulty: MutexGuard<'v, Faulty<S>>,
     operation: Operation,
     request: S::Request,
 }
@@ -301,17 +301,17 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
     }
 
     fn faults(&mut self, state: &State) -> FaultPlan {
-        self.door.plan(self.operation, state.clock.now(), self.options)
+        self.faulty.plan(self.operation, state.clock.now(), self.options)
     }
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<ServiceAnswer<S>> {
-        let Self { client, place, mut door, operation, request, .. } = self;
+        let Self { client, place, mut faulty, operation, request, .. } = self;
         let effects = state.ledger.effects().len();
         if state.timeline.is_recording() {
             client.link.shared().leave_glimpse(state);
         }
         let mut cx = client.cx(state, client.name, place);
-        let answer = door.answer(request, operation.name, fault, &mut cx);
+        let answer = faulty.answer(request, operation.name, fault, &mut cx);
         if state.timeline.is_recording() {
             let new: Vec<_> = state.ledger.effects()[effects..]
                 .iter()
@@ -336,24 +336,28 @@ impl<S: Service> Future for Call<S> {
 
 impl<S: Service> Call<S> {
     pub(in crate::process) fn client(&self) -> &Client<S> {
-        &self.0.door.client
+        &self.0.target.client
     }
 
     pub(in crate::process) fn place(&self) -> Place {
-        self.0.door.place
+        self.0.target.place
     }
 
     /// Returns the request, if the call has not begun.
     pub(in crate::process) fn request(&self) -> Option<&S::Request> {
-        self.0.door.request.as_ref()
+        self.0.target.request.as_ref()
     }
 
     /// Makes the call from blocking code.
     pub(in crate::process) fn block(&mut self) -> Result<S::Reply, ServiceError> {
-        let ServiceDoor { client, place, options, request } = &mut self.0.door;
-        let door =
-            ServiceDoor { client: client.clone(), place: *place, options: *options, request: request.take() };
-        call::Call::new(door).block().answer.result
+        let ServiceTarget { client, place, options, request } = &mut self.0.target;
+        let target = ServiceTarget {
+            client: client.clone(),
+            place: *place,
+            options: *options,
+            request: request.take(),
+        };
+        call::Call::new(target).block().answer.result
     }
 
     /// Returns the same call, whose reply is mapped with `unpack`.

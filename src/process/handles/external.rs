@@ -11,7 +11,9 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, ResumeOutcome, Visit, dies_waiting};
+use crate::engine::call::{
+    Call, CallSpec, CallTarget, EnterOutcome, Reply, ResumeOutcome, Visit, dies_waiting,
+};
 use crate::engine::external_calls::{Closer, ExternalSystem, real_time};
 use crate::engine::externals::{BlockedCall, Probe};
 use crate::engine::link::{Link, Liveness};
@@ -135,23 +137,23 @@ struct CallTerms {
 
 /// A call to an external system. It does nothing unless awaited.
 #[must_use = "a call does nothing unless awaited"]
-pub struct ExternalCall<F: Future>(Call<ExternalDoor<F>>);
+pub struct ExternalCall<F: Future>(Call<ExternalTarget<F>>);
 
 /// A call to an external system from blocking code. It does nothing unless run.
 #[must_use = "a call does nothing unless `run`"]
-pub struct BlockingExternalCall<W, R>(Call<BlockingDoor<W, R>>)
+pub struct BlockingExternalCall<W, R>(Call<BlockingTarget<W, R>>)
 where
     W: FnOnce() -> R;
 
 impl<F: Future> fmt::Debug for ExternalCall<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExternalCall").field("terms", &self.0.door.terms).finish_non_exhaustive()
+        f.debug_struct("ExternalCall").field("terms", &self.0.target.terms).finish_non_exhaustive()
     }
 }
 
 impl<R, W: FnOnce() -> R> fmt::Debug for BlockingExternalCall<W, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BlockingExternalCall").field("terms", &self.0.door.terms).finish_non_exhaustive()
+        f.debug_struct("BlockingExternalCall").field("terms", &self.0.target.terms).finish_non_exhaustive()
     }
 }
 
@@ -177,7 +179,7 @@ impl External {
     pub fn call<F: Future>(&self, operation: impl Into<Name>, future: F) -> ExternalCall<F> {
         let terms = self.terms(operation.into(), Place::caller());
         let (future, on_fault) = (Box::pin(future), None);
-        ExternalCall(Call::new(ExternalDoor { terms, future, on_fault, waits: None, held: None }))
+        ExternalCall(Call::new(ExternalTarget { terms, future, on_fault, waits: None, held: None }))
     }
 
     /// Makes a call from blocking code. `work` is the real operation, which runs when the call is
@@ -190,7 +192,7 @@ impl External {
         work: W,
     ) -> BlockingExternalCall<W, R> {
         let terms = self.terms(operation.into(), Place::caller());
-        BlockingExternalCall(Call::new(BlockingDoor { terms, work: Some(work), on_fault: None }))
+        BlockingExternalCall(Call::new(BlockingTarget { terms, work: Some(work), on_fault: None }))
     }
 
     fn terms(&self, operation: Name, place: Place) -> CallTerms {
@@ -314,14 +316,14 @@ impl CallTerms {
 impl<F: Future> ExternalCall<F> {
     /// Marks the call as one that changes nothing, so that a lost reply only makes a difference to its caller.
     pub fn read_only(mut self) -> Self {
-        self.0.door.terms.reads = true;
+        self.0.target.terms.reads = true;
         self
     }
 
     /// Registers how a failed call looks to the caller, which turns on the exploration of failures. See
     /// [`ExternalFault`], which converts into an [`io::Error`], because most clients have an error for that.
     pub fn on_fault(mut self, failure: fn(ExternalFault) -> F::Output) -> Self {
-        self.0.door.on_fault = Some(failure);
+        self.0.target.on_fault = Some(failure);
         self
     }
 }
@@ -337,7 +339,7 @@ impl<F: Future> Future for ExternalCall<F> {
 impl<R, W: FnOnce() -> R> BlockingExternalCall<W, R> {
     /// Marks the call as one that changes nothing, so that a lost reply only makes a difference to its caller.
     pub fn read_only(mut self) -> Self {
-        self.0.door.terms.reads = true;
+        self.0.target.terms.reads = true;
         self
     }
 
@@ -346,7 +348,7 @@ impl<R, W: FnOnce() -> R> BlockingExternalCall<W, R> {
     /// Always call this in a destructor: a destructor that runs because its process dies must get some result, and the
     /// call must have no effect.
     pub fn on_fault(mut self, failure: fn(ExternalFault) -> R) -> Self {
-        self.0.door.on_fault = Some(failure);
+        self.0.target.on_fault = Some(failure);
         self
     }
 
@@ -401,7 +403,7 @@ impl<'v, T> Visit<'v> for ExternalVisit<'v, T> {
 }
 
 /// The external system as the target of one call.
-struct ExternalDoor<F: Future> {
+struct ExternalTarget<F: Future> {
     terms: CallTerms,
     future: Pin<Box<F>>,
     on_fault: Option<fn(ExternalFault) -> F::Output>,
@@ -411,7 +413,7 @@ struct ExternalDoor<F: Future> {
     held: Option<usize>,
 }
 
-impl<F: Future> Door for ExternalDoor<F> {
+impl<F: Future> CallTarget for ExternalTarget<F> {
     type Output = F::Output;
     type Visit<'v>
         = ExternalVisit<'v, F::Output>
@@ -456,7 +458,7 @@ impl<F: Future> Door for ExternalDoor<F> {
     }
 }
 
-impl<F: Future> ExternalDoor<F> {
+impl<F: Future> ExternalTarget<F> {
     /// Drives the real operation until it completes, or cannot complete without other tasks.
     fn go_on(&mut self, cx: &Context<'_>) -> ResumeOutcome<F::Output> {
         let Self { terms, future, waits, .. } = self;
@@ -516,21 +518,21 @@ impl<F: Future> ExternalDoor<F> {
     }
 }
 
-impl<F: Future> Drop for ExternalDoor<F> {
+impl<F: Future> Drop for ExternalTarget<F> {
     fn drop(&mut self) {
         self.release();
     }
 }
 
 /// The external system as the target of one blocking call.
-struct BlockingDoor<W, R> {
+struct BlockingTarget<W, R> {
     terms: CallTerms,
     /// The operation, until it has run.
     work: Option<W>,
     on_fault: Option<fn(ExternalFault) -> R>,
 }
 
-impl<R, W: FnOnce() -> R> Door for BlockingDoor<W, R> {
+impl<R, W: FnOnce() -> R> CallTarget for BlockingTarget<W, R> {
     type Output = R;
     type Visit<'v>
         = ExternalVisit<'v, R>

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::queue::JobQueue;
-use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
+use crate::engine::call::{Call, CallSpec, CallTarget, EnterOutcome, Reply, Visit};
 use crate::engine::link::Link;
 use crate::engine::state::{State, call_site};
 use crate::search::choice::{Actor, DeviationKind, Fault, Place};
@@ -40,11 +40,11 @@ pub enum LeaseError {
 
 /// A lease that is being extended. It is not extended unless this is awaited.
 #[must_use = "a lease is not extended unless this is awaited"]
-pub struct LeaseExtension(Call<LeaseDoor>);
+pub struct LeaseExtension(Call<LeaseTarget>);
 
 impl fmt::Debug for LeaseExtension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaseExtension").field("by", &self.0.door.by).finish_non_exhaustive()
+        f.debug_struct("LeaseExtension").field("by", &self.0.target.by).finish_non_exhaustive()
     }
 }
 
@@ -88,19 +88,19 @@ impl JobQueue {
     /// ([`HandlerOptions::lease`](crate::HandlerOptions::lease)), or if no attempt of a job calls this.
     #[track_caller]
     pub fn extend_lease(&self, by: Duration) -> LeaseExtension {
-        LeaseExtension(Call::new(LeaseDoor { link: self.link.clone(), place: Place::caller(), by }))
+        LeaseExtension(Call::new(LeaseTarget { link: self.link.clone(), place: Place::caller(), by }))
     }
 }
 
-struct LeaseDoor {
+struct LeaseTarget {
     link: Link,
     place: Place,
     by: Duration,
 }
 
-struct LeaseVisit<'v>(&'v LeaseDoor);
+struct LeaseVisit<'v>(&'v LeaseTarget);
 
-impl Door for LeaseDoor {
+impl CallTarget for LeaseTarget {
     type Output = Result<(), LeaseError>;
     type Visit<'v> = LeaseVisit<'v>;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
+use crate::engine::call::{Call, CallSpec, CallTarget, EnterOutcome, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::state::{DedupKey, EnqueueOutcome, IncomingJob, Keys, State, call_site};
 use crate::search::choice::{DeviationKind, Fault, FaultSet, Name, Place, Point};
@@ -143,7 +143,7 @@ impl PendingJob {
         delay: Duration,
         mut keys: Keys,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Option<Answer> {
+    ) -> Option<QueueReply> {
         let Self { kind, payload, context, once, more, .. } = self.clone();
         keys.once = once;
         match state.enqueue(IncomingJob { kind, payload, delay, keys, context, more, serial: None }, dies) {
@@ -156,7 +156,7 @@ impl PendingJob {
 
     /// Enqueues the job without any layers.
     pub(in crate::process) fn enqueue(self, link: Link) -> EnqueueFuture {
-        let call = Ok(Call::new(QueueDoor { link, job: self }));
+        let call = Ok(Call::new(QueueTarget { link, job: self }));
         EnqueueFuture { call, performing: None, layered: None }
     }
 }
@@ -166,7 +166,7 @@ pub(in crate::process) type EnqueueResult = Pin<Box<dyn Future<Output = Result<J
 /// A future that enqueues a job. It does nothing unless awaited.
 #[must_use = "a job is not enqueued unless this is awaited"]
 pub struct EnqueueFuture {
-    pub(super) call: Result<Call<QueueDoor>, EnqueueError>,
+    pub(super) call: Result<Call<QueueTarget>, EnqueueError>,
     /// In inline mode: the job that runs meanwhile.
     pub(super) performing: Option<(u32, JobId)>,
     /// The job's way through the layers around the queue, if there are any.
@@ -175,16 +175,16 @@ pub struct EnqueueFuture {
 
 impl fmt::Debug for EnqueueFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let job = self.call.as_ref().map(|call| &call.door.job);
+        let job = self.call.as_ref().map(|call| &call.target.job);
         f.debug_struct("EnqueueFuture").field("job", &job).finish_non_exhaustive()
     }
 }
 
 /// The number and the id of an enqueued job. The number is 0 if the job was dropped in favor of an existing one.
-pub(in crate::process) type ServiceAnswer = (u32, JobId);
+pub(in crate::process) type EnqueuedJob = (u32, JobId);
 
 /// The answer of the queue.
-pub(in crate::process) type Answer = Result<ServiceAnswer, EnqueueError>;
+pub(in crate::process) type QueueReply = Result<EnqueuedJob, EnqueueError>;
 
 pub(in crate::process) fn pending_job<J: Serialize>(
     kind: &'static str,
@@ -202,13 +202,13 @@ pub(in crate::process) fn pending_job<J: Serialize>(
 }
 
 /// The queue as the target of one enqueue.
-pub(in crate::process) struct QueueDoor {
+pub(in crate::process) struct QueueTarget {
     pub(super) link: Link,
     pub(super) job: PendingJob,
 }
 
-impl Door for QueueDoor {
-    type Output = Answer;
+impl CallTarget for QueueTarget {
+    type Output = QueueReply;
     type Visit<'v> = QueueVisit<'v>;
 
     fn link(&self) -> &Link {
@@ -225,11 +225,11 @@ impl Door for QueueDoor {
         QueueVisit { link, job, keys }
     }
 
-    fn given(&mut self) -> Answer {
+    fn given(&mut self) -> QueueReply {
         unreachable!("the test enqueues without a queue of its own")
     }
 
-    fn after_death(&mut self) -> Option<Answer> {
+    fn after_death(&mut self) -> Option<QueueReply> {
         Some(Ok((0, JobId::first(self.job.kind, &self.job.payload))))
     }
 }
@@ -241,7 +241,7 @@ pub(in crate::process) struct QueueVisit<'v> {
 }
 
 impl<'v> Visit<'v> for QueueVisit<'v> {
-    type Output = Answer;
+    type Output = QueueReply;
 
     fn link(&self) -> &'v Link {
         self.link
@@ -265,7 +265,7 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
         FaultPlan::Choose(faults_here(state))
     }
 
-    fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<Answer> {
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<QueueReply> {
         let CallSpec { site, place, .. } = self.spec();
         let Self { link, job, keys } = self;
         let silence = fault.map_or(Duration::ZERO, Fault::silence);
@@ -309,14 +309,14 @@ impl Future for EnqueueFuture {
                 Ok(answer) => answer,
                 Err(error) => return Poll::Ready(Err(error)),
             };
-            let mut state = call.door.link.shared().state();
+            let mut state = call.target.link.shared().state();
             if state.inline.is_none() || job == 0 || state.queue.job(job).state != JobState::Ready {
                 return Poll::Ready(Ok(id));
             }
             this.performing = Some((job, id));
             state.inline.iter_mut().for_each(|inline| inline.begin(job));
         }
-        let link = &call.door.link;
+        let link = &call.target.link;
         match (link.liveness(), this.performing) {
             (Liveness::Dead, _) | (_, None) => link.pend_or_unwind(cx),
             (Liveness::TearingDown, Some((_, id))) => Poll::Ready(Ok(id)),

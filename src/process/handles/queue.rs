@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{EnqueueLayers, NewJob, enqueue_through, run_blocking};
-use super::pending::{EnqueueError, EnqueueFuture, PendingJob, QueueDoor, pending_job};
+use super::pending::{EnqueueError, EnqueueFuture, PendingJob, QueueTarget, pending_job};
 use crate::engine::call::Call;
 use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
@@ -107,7 +107,7 @@ impl JobQueue {
             let now = self.link.shared().state().clock.now();
             enqueue_through(service, job.clone().request(now))
         });
-        let call = job.map(|job| Call::new(QueueDoor { link: self.link.clone(), job }));
+        let call = job.map(|job| Call::new(QueueTarget { link: self.link.clone(), job }));
         EnqueueFuture { call, performing: None, layered }
     }
 
@@ -159,6 +159,6 @@ impl JobQueue {
                 return run_blocking(job.kind, self.send(Ok(job)));
             }
         }
-        Call::new(QueueDoor { link: self.link.clone(), job }).block().map(|(_, id)| id)
+        Call::new(QueueTarget { link: self.link.clone(), job }).block().map(|(_, id)| id)
     }
 }

@@ -15,7 +15,7 @@ impl<S: Service> Client<S> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn configure(&self, adjust: impl FnOnce(&mut S)) -> &Self {
-        self.set(|door| adjust(&mut door.service))
+        self.set(|faulty| adjust(&mut faulty.service))
     }
 
     /// Makes every call from a job fail, be throttled or be slow until changed. This is not a deviation: it applies to
@@ -24,7 +24,7 @@ impl<S: Service> Client<S> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn behavior(&self, behave: Behavior) -> &Self {
-        self.set(|door| door.settings.behave = behave)
+        self.set(|faulty| faulty.settings.behave = behave)
     }
 
     /// Makes each lookup return a record only after `lag` has passed since it was created, like a search index that
@@ -35,7 +35,7 @@ impl<S: Service> Client<S> {
     /// Panics if called through the handle of a process.
     pub fn search_lag(&self, lag: Duration) -> &Self {
         self.expect_delays();
-        self.set(|door| door.settings.search_lag = lag)
+        self.set(|faulty| faulty.settings.search_lag = lag)
     }
 
     /// Allows any lookup to be stale, as an additional fault: the lookup does not return what was created in the last
@@ -46,7 +46,7 @@ impl<S: Service> Client<S> {
     /// Panics if called through the handle of a process.
     /// Through the handle of a process.
     pub fn explore_stale_reads(&self) -> &Self {
-        self.set(|door| door.settings.stale_reads = true)
+        self.set(|faulty| faulty.settings.stale_reads = true)
     }
 
     /// Explores the refusals of the service's requests ([`Service::refusals`]): a declined card, a product that is out
@@ -65,7 +65,7 @@ impl<S: Service> Client<S> {
     pub fn explore_refusals(&self) -> &Self {
         self.test_only();
         self.link.shared().reduce_no_more();
-        self.set(|door| door.settings.explores_refusals = true)
+        self.set(|faulty| faulty.settings.explores_refusals = true)
     }
 
     /// Allows the service to go down at any call, as an additional fault: an outage that ends after `stretch`.
@@ -76,7 +76,7 @@ impl<S: Service> Client<S> {
     /// Panics if called through the handle of a process.
     /// Through the handle of a process.
     pub fn explore_outages(&self, stretch: Duration) -> &Self {
-        self.set(|door| door.settings.outages = Some(stretch))
+        self.set(|faulty| faulty.settings.outages = Some(stretch))
     }
 
     /// Allows the service to go down forever at any call, as an additional fault: all calls from there on are answered
@@ -85,7 +85,7 @@ impl<S: Service> Client<S> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn explore_outages_for_ever(&self) -> &Self {
-        self.set(|door| door.settings.outages_for_ever = true)
+        self.set(|faulty| faulty.settings.outages_for_ever = true)
     }
 
     /// Refuses a key whose first request is still running ([`ServiceError::Refused`](crate::ServiceError::Refused),
@@ -94,7 +94,7 @@ impl<S: Service> Client<S> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn reject_concurrent_keys(&self, time: Duration) -> &Self {
-        self.set(|door| door.settings.in_flight = Some(time))
+        self.set(|faulty| faulty.settings.in_flight = Some(time))
     }
 }
 

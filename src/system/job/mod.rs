@@ -1,12 +1,11 @@
 //! A job: its payload, its kind, the options of its kind, and its retries.
 
 mod history;
-mod ordered;
 mod raw;
 mod request;
 mod retry;
 mod unique;
-
+mod ordered;
 mod failure;
 
 pub use ordered::Ordered;

@@ -68,7 +68,8 @@ pub enum Conflict {
     /// The job goes to the back of the queue and tries again after this time.
     Reschedule(Duration),
     /// The attempt waits in its slot until the lock is released or expires. Only for a lock that is taken when an
-    /// attempt begins.
+    /// attempt begins. A job whose process died keeps its lock, and needs a slot to run again and release it: if the
+    /// attempts that wait for it fill all slots and the lock has no time to live, the world is stuck.
     Wait,
 }
 

@@ -14,7 +14,7 @@ struct StreamKey {
 
 /// The place of a job: its stream, and whether the job has joined it.
 #[derive(Clone, Copy, Debug, Hash)]
-struct Place {
+struct StreamPosition {
     stream: usize,
     joined: bool,
     /// Whether the job leaves the stream while it waits for a retry.
@@ -28,7 +28,7 @@ pub(crate) struct Streams {
     /// The jobs of each stream, the next one first.
     jobs: Vec<VecDeque<u32>>,
     /// The places of jobs that have a key. Other jobs belong to no stream.
-    places: BTreeMap<u32, Place>,
+    places: BTreeMap<u32, StreamPosition>,
 }
 
 impl Streams {
@@ -54,7 +54,7 @@ impl Streams {
         if stream == next {
             self.jobs.push(VecDeque::new());
         }
-        self.places.insert(job, Place { stream, joined: false, lets_others });
+        self.places.insert(job, StreamPosition { stream, joined: false, lets_others });
     }
 
     /// The job is ready and joins its stream, unless it has joined already. Returns whether it is the first.

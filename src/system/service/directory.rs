@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Service;
-use super::door::Faulty;
 use super::email::EmailService;
 use super::error_tracker::ErrorTracker;
+use super::faulty::Faulty;
 use super::fulfillment::Fulfillment;
 use super::payments::Payments;
 use super::store::Database;
@@ -66,12 +66,12 @@ pub(crate) enum NoService {
 type Shared<S> = Arc<Mutex<Faulty<S>>>;
 
 /// The methods of a fault layer that do not depend on the service's type.
-trait AnyDoor: Send + Sync {
+trait AnyFaulty: Send + Sync {
     fn state(&self) -> Option<String>;
     fn looks_at_the_clock(&self) -> bool;
 }
 
-impl<S: Service> AnyDoor for Mutex<Faulty<S>> {
+impl<S: Service> AnyFaulty for Mutex<Faulty<S>> {
     fn state(&self) -> Option<String> {
         self.lock().unwrap_or_else(PoisonError::into_inner).state()
     }
@@ -84,7 +84,7 @@ impl<S: Service> AnyDoor for Mutex<Faulty<S>> {
 /// A service: once with its type, once without.
 struct Entry {
     typed: Arc<dyn Any + Send + Sync>,
-    any: Arc<dyn AnyDoor>,
+    any: Arc<dyn AnyFaulty>,
     of: &'static str,
 }
 
@@ -114,9 +114,9 @@ impl Directory {
         if services.contains_key(&name) {
             return Err(NoService::Taken { name });
         }
-        let door = Arc::new(Mutex::new(Faulty::new(service)));
-        services.insert(name, Entry { typed: door.clone(), any: door.clone(), of: type_name::<S>() });
-        Ok(door)
+        let faulty = Arc::new(Mutex::new(Faulty::new(service)));
+        services.insert(name, Entry { typed: faulty.clone(), any: faulty.clone(), of: type_name::<S>() });
+        Ok(faulty)
     }
 
     /// Returns a built-in service, which is created on first use.
@@ -163,17 +163,17 @@ impl Directory {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> Vec<Arc<dyn AnyDoor>> {
+    fn all(&self) -> Vec<Arc<dyn AnyFaulty>> {
         self.services().values().map(|entry| entry.any.clone()).collect()
     }
 
     /// Everything that the services' answers depend on, if each service exposes its state.
     pub(crate) fn states(&self) -> Option<Vec<String>> {
-        self.all().iter().map(|door| door.state()).collect()
+        self.all().iter().map(|faulty| faulty.state()).collect()
     }
 
     /// Reports whether the answers of some service depend on when records were made.
     pub(crate) fn look_at_the_clock(&self) -> bool {
-        self.all().iter().any(|door| door.looks_at_the_clock())
+        self.all().iter().any(|faulty| faulty.looks_at_the_clock())
     }
 }

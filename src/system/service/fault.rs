@@ -20,7 +20,7 @@ pub(crate) enum Channel {
         not(any(feature = "wire", test)),
         expect(dead_code, reason = "connections come with a protocol, which is a feature")
     )]
-    Line,
+    Socket,
     /// A call to an external system, by the user's own client.
     External,
     /// An enqueue: the queue accepts or rejects a job.
@@ -41,10 +41,10 @@ pub(crate) const fn external_faults(writes: bool) -> FaultSet {
 /// Reports whether a call may have a fault. This is the whole table: a new fault is one row.
 const fn applies(fault: Fault, operation: &Operation, settings: &Settings, channel: Channel) -> bool {
     let Operation { writes, throttles, lasts, .. } = *operation;
-    let served = matches!(channel, Channel::InProcess | Channel::Line);
+    let served = matches!(channel, Channel::InProcess | Channel::Socket);
     // An operation that does not last by itself has not happened, no matter how its connection breaks.
     let whole = served && lasts;
-    let line = matches!(channel, Channel::Line) && lasts && throttles;
+    let line = matches!(channel, Channel::Socket) && lasts && throttles;
     match fault {
         Fault::Unavailable => served,
         Fault::Unreachable => matches!(channel, Channel::External),
@@ -180,7 +180,7 @@ mod tests {
         ];
         let mut table = Vec::new();
         for (what, operation) in operations {
-            for channel in [Channel::InProcess, Channel::Line] {
+            for channel in [Channel::InProcess, Channel::Socket] {
                 for (stale, outages) in [(false, false), (true, false), (false, true), (true, true)] {
                     let stated = [("stale", stale), ("outages", outages)];
                     let stated = stated.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name);

@@ -2,23 +2,23 @@
 //! of them. This module does not know HTTP, tasks or processes. The built-in services use nothing that a user's own
 //! service cannot use.
 
-mod directory;
-mod door;
-pub mod email;
 pub mod error_tracker;
-mod fault;
+mod keys;
+pub mod email;
 pub mod fulfillment;
 mod function;
-mod keys;
 pub mod payments;
 mod settings;
+mod fault;
+mod faulty;
 pub(crate) mod store;
+mod directory;
 
 pub(crate) use directory::{BuiltIn, Directory, STORE};
-pub(crate) use door::{Answer, CallOptions, FaultPlan, Faulty};
 #[cfg(feature = "wire")]
 pub(crate) use fault::{BrokenConnection, Channel};
 pub(crate) use fault::{ENQUEUE_FAULTS, external_faults};
+pub(crate) use faulty::{Answer, CallOptions, FaultPlan, Faulty};
 pub use function::{Function, function};
 pub use keys::Keys;
 pub use settings::Behavior;

@@ -235,7 +235,7 @@ fn what_goes_on_by_itself_and_what_waits_for_nothing() {
         });
         world.enqueue(Order { id: 1 });
         let error = world.drain_all().await.unwrap_err();
-        // The rest of the line differs in each iteration.
+        // A part: the rest of the line differs in each iteration.
         assert!(error.to_string().contains("500 steps and no end"), "{error}");
     });
     assert_reason(&report, Verdict::NothingTested, "job#1 Order is");

@@ -46,7 +46,7 @@ fn a_bug_past_the_bound_is_found_and_made_as_small_as_it_gets() {
         assert_eq!(deviations.len(), 3, "{report}");
         assert!(deviations.iter().all(|deviation| deviation.ends_with("=crash")), "{deviations:?}");
         let text = report.to_string();
-        // The rest of the line differs in each iteration.
+        // A part: the rest of the line differs in each iteration.
         assert!(
             text.contains("note: found past the bound with seed 7, in 3 deviations: shrunk from"),
             "{report}"
@@ -136,7 +136,7 @@ fn where_the_time_is_up_no_more_is_drawn() {
         let report = explore(&settings, good.clone());
         assert_eq!((report.verdict(), report.exhausted()), (Verdict::Incomplete, true), "{report}");
         assert!(report.reason().unwrap().starts_with("stopped by max_time = 100ms after "), "{report}");
-        // How far it comes in that time depends on the machine.
+        // A part: how far it comes in that time depends on the machine.
         assert!(report.reason().unwrap().contains(" of 18446744073709551615 samples"), "{report}");
     }
 }

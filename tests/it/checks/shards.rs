@@ -1,4 +1,6 @@
 //! An exploration that is split over machines.
+//!
+//! A part: the output of a process has paths, seeds and times that differ in each run.
 
 use expect_test::expect;
 use retryproof::{Explore, Report, Verdict, World};

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use expect_test::expect;
 use retryproof::service::email::{Email, EmailService};
 use retryproof::service::payments::Charge;
 use retryproof::store::Isolation;
@@ -12,7 +13,7 @@ use retryproof::{
 use serde::{Deserialize, Serialize};
 
 use super::{Order, explore, keyed, paying, send_by_adapter, unkeyed};
-use crate::support::one_deviation;
+use crate::support::{line_of, lines_of, one_deviation};
 
 #[derive(Serialize, Deserialize)]
 struct Welcome(u32);
@@ -24,7 +25,7 @@ fn mail(subject: &str) -> Email {
     Email::new("ada@example.com", subject)
 }
 
-fn line_of(place: &str) -> String {
+fn source_line(place: &str) -> String {
     let (file, line) = place.rsplit_once(':').expect("a place ends in a line");
     let source =
         std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
@@ -33,7 +34,7 @@ fn line_of(place: &str) -> String {
 
 /// Returns the lines of code that the entries of a report name.
 fn lines(report: &Report) -> Vec<String> {
-    report.violations().iter().map(|violation| line_of(violation.place.as_deref().unwrap())).collect()
+    report.violations().iter().map(|violation| source_line(violation.place.as_deref().unwrap())).collect()
 }
 
 #[test]
@@ -49,7 +50,8 @@ fn one_bug_is_one_entry_with_all_its_ways() {
         [Code::RepeatedAfterCrash, Code::RepeatedAfterError, Code::RepeatedByDelivery, Code::RepeatedAtOnce];
     assert_eq!(codes, expected, "{report}");
     let text = report.to_string();
-    assert!(text.contains("after a lost reply, a crash, a stalled worker or a second delivery"), "{text}");
+    expect!["in 7 runs, after a lost reply, a crash, a stalled worker or a second delivery"]
+        .assert_eq(line_of(&text, " or a second delivery"));
     assert!(!text.contains("\nalso\n"), "{text}");
 }
 
@@ -140,12 +142,8 @@ fn an_exploration_that_found_something_finishes_its_level() {
     assert_eq!(level.runs(), one.runs());
     assert!(!level.exhausted() && one.exhausted());
     let text = level.to_string();
-    assert!(
-        text.contains(
-            "\n  stopped after the runs with one deviation; `keep_going()` explores the rest, too\n"
-        ),
-        "{text}"
-    );
+    expect!["  stopped after the runs with one deviation; `keep_going()` explores the rest, too"]
+        .assert_eq(line_of(&text, "stopped"));
     let all = two_mails(&two().keep_going());
     assert!(all.exhausted() && all.runs() > level.runs());
     let summaries = |report: &Report| -> Vec<String> {
@@ -154,11 +152,8 @@ fn an_exploration_that_found_something_finishes_its_level() {
     assert_eq!(summaries(&level), summaries(&all), "the same causes");
     let first = two_mails(&two().stop_at_first());
     assert_eq!((first.violations().len(), first.exhausted()), (1, false));
-    assert!(
-        first
-            .to_string()
-            .contains("stopped at the first run that failed; `keep_going()` explores the rest, too")
-    );
+    expect!["  stopped at the first run that failed; `keep_going()` explores the rest, too"]
+        .assert_eq(line_of(&first.to_string(), "stopped"));
     assert!(first.runs() < level.runs());
 }
 
@@ -193,7 +188,7 @@ fn each_shard_stops_after_its_own_level() {
 fn a_ratchet_that_stops_at_the_first_is_refused() {
     let report = two_mails(&Explore::new().ratchet().stop_at_first());
     assert_eq!(report.verdict(), Verdict::Incomplete);
-    assert!(report.reason().unwrap().contains("must find all violations"), "{report}");
+    expect!["`Explore::ratchet` and `Explore::stop_at_first` cannot be combined, because the ratchet must find all violations to compare them with the recorded ones; remove `stop_at_first`"].assert_eq(report.reason().unwrap());
 }
 
 /// The job returns its error. The retry sees that the mail is recorded as sent, and sends nothing.
@@ -210,7 +205,7 @@ fn a_retry_that_found_its_own_trace_is_not_told_to_return_the_error() {
     });
     let help = &report.violations()[0].help;
     assert_eq!(report.code(), Some(Code::MissingAfterError), "{report}");
-    assert!(help.contains("the retry found the failed attempt's record"), "{help}");
+    expect!["record that work is done only after doing it: the retry found the failed attempt's record, and did nothing"].assert_eq(help);
 }
 
 #[test]
@@ -220,8 +215,12 @@ fn a_job_that_swallows_its_error_is_told_to_return_it() {
         p.handle(async move |_: Order| drop(email.send(mail("receipt")).await));
     });
     assert_eq!(report.code(), Some(Code::MissingAfterError), "{report}");
-    assert!(report.violations()[0].help.starts_with("return the error"), "{report}");
-    assert!(report.to_string().contains("\nhelp: return the error"), "{report}");
+    expect!["return the error so that the job is retried, and record that work is done only after doing it"]
+        .assert_eq(&report.violations()[0].help);
+    expect![
+        "help: return the error so that the job is retried, and record that work is done only after doing it"
+    ]
+    .assert_eq(line_of(&report.to_string(), "help: "));
 }
 
 /// Stands for a service in someone else's crate.
@@ -259,7 +258,8 @@ fn keys_are_shown() {
     });
     let report = explore(&one_deviation().crashes(0).deliveries(0), charging);
     let text = report.to_string();
-    assert!(text.contains(" key \"order-1\"\n"), "{text}");
+    expect![[r#"                ● payments.charge ch_95acb3a5 key "order-1""#]]
+        .assert_eq(line_of(&text, "order-1"));
 }
 
 #[test]
@@ -277,7 +277,8 @@ fn attempts_that_fail_alike_are_told_once() {
     let text = report.to_string();
     // The attempt during the stall of the first one, the first attempt after it, and the attempt that kills the job.
     assert_eq!(text.matches("failed: it runs already").count(), 3, "{text}");
-    assert!(text.contains(" of job#1 fail the same way\n"), "{text}");
+    expect!["            … attempts 4 to 26 of job#1 fail the same way"]
+        .assert_eq(line_of(&text, "same way"));
     let scenario = report.violations()[0].scenario.to_string();
     let replay = explore(&one_deviation().replay(scenario), |p: &Process| {
         let (store, email) = (p.store(), p.email());
@@ -296,11 +297,20 @@ fn attempts_that_fail_alike_are_told_once() {
 fn what_was_not_explored_is_listed() {
     let charging = paying(async |payments, order| payments.charge(unkeyed(order)).await.map(drop));
     let text = explore(&one_deviation(), charging.clone()).to_string();
-    assert!(text.contains("\n  not explored: outages (`explore_outages` of the service)\n"), "{text}");
-    assert!(text.contains("\n  not explored: deploys (`world.explore_deploys()`)\n"), "{text}");
-    assert!(!text.contains("not explored: crashes"), "{text}");
+    expect![[r#"
+          not explored: outages (`explore_outages` of the service)
+          not explored: jobs that crash every worker (`world.explore_poison_jobs()`)
+          not explored: deploys (`world.explore_deploys()`)
+    "#]]
+    .assert_eq(&lines_of(&text, "not explored"));
     let text = explore(&one_deviation().crashes(0), charging).to_string();
-    assert!(text.contains("\n  not explored: crashes: `crashes` is 0\n"), "{text}");
+    expect![[r#"
+          not explored: crashes: `crashes` is 0
+          not explored: outages (`explore_outages` of the service)
+          not explored: jobs that crash every worker (`world.explore_poison_jobs()`)
+          not explored: deploys (`world.explore_deploys()`)
+    "#]]
+    .assert_eq(&lines_of(&text, "not explored"));
 }
 
 #[test]
@@ -345,7 +355,8 @@ fn a_job_that_is_a_tuple_is_named_in_full() {
         world.enqueue((Welcome(1), 6_u32));
         world.settle().await;
     });
-    assert!(report.to_string().contains("checks::wording::Welcome, u32) [1,6] · attempt 1"), "{report}");
+    expect!["            job#1 (it::checks::wording::Welcome, u32) [1,6] · attempt 1 on worker"]
+        .assert_eq(line_of(&report.to_string(), "[1,6] · attempt 1"));
 }
 
 /// A timeout drops a call before its answer arrives.
@@ -364,7 +375,7 @@ fn a_dropped_call_is_not_told_to_use_an_atomic_update() {
     });
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     let help = &report.violations()[0].help;
-    assert!(help.contains("a call was dropped before its answer came"), "{report}");
+    expect!["wait for the answer, or treat the call as one whose reply was lost: a call was dropped before its answer came (`select!`, a timeout or `drop`), and it may still happen"].assert_eq(help);
 }
 
 /// Returns the output of the first future, or nothing once the second one completes.
@@ -446,7 +457,8 @@ fn keys_that_are_drawn_anew_are_not_said_to_be_the_same() {
         });
     });
     let help = &report.violations()[0].help;
-    assert!(help.contains("the same on every attempt") && !help.contains("both calls bear"), "{report}");
+    expect!["use an idempotency key that is the same on every attempt, or check for the effect first"]
+        .assert_eq(help);
 }
 
 /// A claim without an owner: a job that fails after it leaves three effects and a row undone. The totals are raised in a
@@ -486,10 +498,7 @@ fn failures_at_one_place_that_leave_several_things_undone_are_one_entry() {
     assert_eq!(undone, ["email.send", "payments.charge"], "{report}");
     assert_eq!((state.code, state.likewise.len()), (Code::StateAfterError, 0), "{report}");
     let text = report.to_string();
-    assert!(
-        text.contains(&format!("\nthe same failures also affect: {}\n", effects.likewise.join(", "))),
-        "{text}"
-    );
+    expect!["the same failures also affect: payments.charge"].assert_eq(line_of(&text, "also affect"));
     // Several parts of one state.
     let report = after_a_claim(false);
     let [violation] = report.violations() else { panic!("one entry expected:\n{report}") };

@@ -202,6 +202,7 @@ fn forecasts(explore: &Explore, cleared: bool) -> Report {
 fn a_thread_local_left_behind_by_the_job_before() {
     let report = forecasts(&one_deviation(), false);
     let violation = &report.violations()[0];
+    // A part: the text of a panic has its place in this file.
     assert!(violation.actual.contains("a European had a forecast in Fahrenheit"), "{report}");
 }
 

@@ -8,7 +8,7 @@ use retryproof::service::payments::Charge;
 use retryproof::{Delivery, Explore, Report, Verdict, World};
 
 use super::{Mail, S, assert_green, assert_violated, log, numbers, one_deviation, panic_of, worker};
-use crate::support::has_line;
+use crate::support::{has_line, lines_of};
 
 /// Sleeps for a number of seconds, and records the beginning and the end.
 fn sleeping(world: &World, log: &super::Log) {
@@ -305,5 +305,12 @@ fn a_shutdown_is_no_crash_for_a_job_that_ends_in_time() {
     );
     assert!(report.violations().is_empty(), "{report}");
     let text = report.to_string();
-    assert!(text.contains("worker has stopped") && !text.contains("attempt 2"), "{text}");
+    expect![[r#"
+            |                          ^^^^^^ attempt 1: the process is asked to stop here, after payments.charge happened, before its reply arrives
+                      ✗ the process is asked to stop here, after payments.charge happened, before its reply arrives
+                    worker is asked to stop by t+25s
+                    worker has stopped
+          RETRYPROOF_REPLAY='test job#1.1/payments.charge:happened=stop' cargo test
+    "#]].assert_eq(&lines_of(&text, "stop"));
+    assert!(!text.contains("attempt 2"), "{text}");
 }

@@ -433,6 +433,44 @@ fn a_lock_that_nobody_gives_back_is_named_by_whoever_waits_for_it() {
     );
 }
 
+#[test]
+fn a_job_that_comes_back_for_its_lock_needs_a_slot_that_those_who_wait_for_it_must_not_fill() {
+    let crashed = |slots: usize, unique: Unique| {
+        let world = World::fake();
+        let log = log(&world);
+        worker(&world, &log, move |p, log| {
+            let (clock, noted) = (p.clock(), log.clone());
+            p.slots(slots)
+                .handle(async move |job: Fetch| {
+                    noted.update(|log| log.push(job.nth.to_string()));
+                    clock.sleep(10 * S).await;
+                })
+                .unique(unique.clone());
+        });
+        world.enqueue(fetch(1));
+        world.settle_until(|_| log.get().len() == 1).run();
+        world.enqueue(fetch(2));
+        world.crash("worker");
+        (world, log)
+    };
+    // The first job comes back behind the second one, which has the only slot.
+    let (world, _) = crashed(1, Unique::while_executing(feed));
+    assert_eq!(
+        panic_of(|| world.settle().run()),
+        "the world is stuck: deadlock: nothing can go on and no timer is set; job#2.1 Fetch waits for the lock 1, held \
+         by job#1, which waits; it never expires"
+    );
+    // A second slot is enough, and so is a time to live.
+    for (slots, unique, order) in [
+        (2, Unique::while_executing(feed), ["1", "1", "2"]),
+        (1, Unique::while_executing(feed).ttl(HOUR), ["1", "2", "1"]),
+    ] {
+        let (world, log) = crashed(slots, unique);
+        world.settle().run();
+        assert_eq!(log.get(), order);
+    }
+}
+
 /// Three jobs of one feed add one to a counter that they read ten seconds before. The correct sum is 3.
 fn counted(unique: Unique) -> u32 {
     let world = World::fake();

@@ -172,7 +172,7 @@ fn a_lock_whose_job_is_gone_leaves_the_others_waiting_for_ever() {
             "error[RP0044]: job `(u32, alloc::string::String)` was lost when its worker crashed: the queue had already removed it"
         ],
     );
-    // With a time to live, the other job runs. That the first job is lost is what at-most-once means, and still
+    // A part: each violation names its own job. With a time to live, the other job runs. That the first job is lost is what at-most-once means, and still
     // reported.
     let report = popped(Unique::while_executing(key).ttl(30 * S));
     assert!(
@@ -343,7 +343,7 @@ fn replays_name_the_points_inside_of_lock_and_unlock() {
         let report =
             planned(&explore().replay(scenario), Unique::until_and_while_executing(feed).ttl(30 * S));
         assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
-        // The rest of the line differs in each iteration.
+        // A part: the rest of the line differs in each iteration.
         assert!(report.to_string().contains("the process crashes here"), "{report}");
     }
 }

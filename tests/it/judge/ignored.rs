@@ -1,4 +1,6 @@
 //! Parts that are not compared, because the test says so or because they were drawn from a sequence.
+//!
+//! A part: the text of a panic ends in its place in this file, which moves with each edit.
 
 use super::terms::on;
 use super::{S, body_panic};

@@ -10,6 +10,7 @@ mod names;
 mod orders;
 mod panics;
 mod requests;
+mod seeded;
 mod terms;
 
 use crate::support::assert_green;

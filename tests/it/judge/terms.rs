@@ -1,5 +1,7 @@
 //! The terms of a test. For each term: a bad job that fails with it, and a good job that fails without it and passes
 //! with it.
+//!
+//! A part: the text of a panic ends in its place in this file, which moves with each edit.
 
 use super::{S, assert_first, body_panic};
 use crate::support::{assert_green, assert_violated, one_deviation};

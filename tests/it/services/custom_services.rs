@@ -293,6 +293,7 @@ fn a_process_reaches_what_the_test_holds_by_its_name() {
         report.violations().first().map(|violation| violation.summary.clone())
     };
     assert_eq!(held(|p| assert_eq!(p.durable::<u32>("stock").get(), 10)), None);
+    // A part: the text of a panic ends in its place, which moves with each edit.
     let unknown = held(|p| drop(p.durable::<u32>("paid"))).expect("it is not there");
     assert!(
         unknown.contains("the test holds no value `paid`; add it by `world.durable(\"paid\", …)`"),

@@ -193,6 +193,7 @@ fn what_the_test_denies_is_a_violation() {
         Some(format!("tests/it/store/hygiene.rs:{}", line("payments.charge(charge)")))
     );
     let text = report.to_string();
+    // A part: the lines have numbers of this file.
     assert!(
         text.contains("call after the commit") && text.contains("payments.charge(charge).await?;"),
         "{text}"

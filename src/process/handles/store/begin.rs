@@ -35,9 +35,9 @@ impl Begin {
     fn begin(&mut self) -> Option<Transaction> {
         let Self { client, isolation, place, .. } = self;
         let link = &client.link;
-        let mut door = lock(&client.door);
+        let mut faulty = lock(&client.faulty);
         if link.is_given() || link.liveness() != Liveness::Alive {
-            let id = door.service.begin(*isolation);
+            let id = faulty.service.begin(*isolation);
             return Some(Transaction { client: client.clone(), id, connection: None });
         }
         let mut guard = link.shared().state();
@@ -47,7 +47,7 @@ impl Begin {
         if owner.is_some_and(|owner| !state.connections.may_connect(&owner, self.wait)) {
             return None;
         }
-        let id = door.service.begin(*isolation);
+        let id = faulty.service.begin(*isolation);
         let connection =
             owner.and_then(|owner| state.connections.connect(owner, Some(id), *place, self.wait.take()));
         link.as_caller(state, |state| {

@@ -120,7 +120,7 @@ impl<'t, T> StoreCall<'t, T> {
         if link.is_given() || link.liveness() != Liveness::Alive {
             return Admission::Yes;
         }
-        let mut door = lock(&call.client().door);
+        let mut faulty = lock(&call.client().faulty);
         let mut state = link.shared().state();
         if self.transaction.is_none() && self.connection.is_none() && state.connections.is_limited() {
             let Some(owner) = owner(link, &mut state) else { return Admission::Yes };
@@ -138,10 +138,10 @@ impl<'t, T> StoreCall<'t, T> {
             _ => (Resource::Rows, true),
         };
         state.touch(thing, writes);
-        match door.service.blocks(request, now).map(|(key, holder)| (key.to_owned(), holder)) {
+        match faulty.service.blocks(request, now).map(|(key, holder)| (key.to_owned(), holder)) {
             None => Admission::Yes,
             Some((key, holder)) => match self.transaction {
-                Some(own) => match door.service.waits(own, &key, holder) {
+                Some(own) => match faulty.service.waits(own, &key, holder) {
                     Ok(()) => Admission::Waits(WaitTarget::Row { key, holder }),
                     Err(error) => Admission::Refused(error),
                 },
@@ -154,7 +154,7 @@ impl<'t, T> StoreCall<'t, T> {
     fn stop_waiting(&mut self) {
         let (Ok(call), Some(wait)) = (&self.call, self.wait.take()) else { return };
         if let Some(transaction) = self.transaction {
-            lock(&call.client().door).service.goes_on(transaction);
+            lock(&call.client().faulty).service.goes_on(transaction);
         }
         let shared = call.client().link.shared();
         let wakes = shared.state().connections.stop_waiting(wait);

@@ -1,11 +1,11 @@
 //! The store. A handle belongs to one incarnation of a process, or to the test body.
 
-mod begin;
-mod call;
 mod release;
-mod statements;
 mod transaction;
+mod call;
+mod begin;
 mod unpack;
+mod statements;
 
 pub use begin::Begin;
 pub use call::StoreCall;
@@ -189,8 +189,8 @@ calls! { Store, self: &Self, 'static:
 
 impl Store {
     pub(crate) fn new(link: Link) -> Self {
-        let door = link.shared().services.built_in();
-        Self { client: Client::new(link, STORE.into(), door) }
+        let faulty = link.shared().services.built_in();
+        Self { client: Client::new(link, STORE.into(), faulty) }
     }
 
     #[track_caller]
@@ -275,12 +275,12 @@ impl Store {
 
 /// Closes the connections of a dead incarnation, and rolls its transactions back.
 pub(crate) fn hang_up(shared: &Shared, life: &Life) {
-    let Some(door) = shared.services.store_if_there() else { return };
+    let Some(faulty) = shared.services.store_if_there() else { return };
     let open = shared.state().connections.bury(life.process, life.incarnation);
     let released = {
-        let mut door = lock(&door);
-        open.into_iter().for_each(|transaction| door.service.roll_back(transaction));
-        door.service.take_released()
+        let mut faulty = lock(&faulty);
+        open.into_iter().for_each(|transaction| faulty.service.roll_back(transaction));
+        faulty.service.take_released()
     };
     if !released.is_empty() {
         let wakes = shared.state().connections.released(&released);

@@ -3,10 +3,9 @@
 //! Its contents are state, not effects: no customer notices a row. They are compared when a run ends, like durable
 //! state. Waiting for rows and connections is up to the callers.
 
-mod change;
 mod error;
+mod change;
 mod transaction;
-
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use crate::wire::Reply;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     /// Usually `application/json`.
     pub(super) content: &'static str,
@@ -17,7 +17,7 @@ pub(super) struct Answer {
     pub(super) header: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Answer {
+impl HttpResponse {
     pub(super) fn json(status: u16, body: &impl serde::Serialize) -> Self {
         let written = serde_json::to_vec(body);
         // A reply of the user's own service may not be valid JSON.
