@@ -133,6 +133,7 @@ fn a_client_that_demands_tls_says_that_there_is_none() {
         let with = |mode: &str| url.replace("sslmode=disable", &format!("sslmode={mode}"));
         vec![psql(&with("require"), &["SELECT 1"]), psql(&with("prefer"), &["SELECT 41 + 1"])]
     });
+    // A part: before it stand the address and the port.
     assert!(outputs[0].contains("server does not support SSL, but SSL was required"), "{outputs:?}");
     assert_eq!(outputs[1], "42\n");
 }

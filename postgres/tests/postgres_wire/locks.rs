@@ -376,6 +376,8 @@ fn a_boot_that_waits_for_another_process_is_named() {
         world.settle().await;
     });
     let text = report.to_string();
+    // A part: between them stands the place of the call.
     assert!(text.contains("the boot of late waits"), "{text}");
+    // A part, for the same reason.
     assert!(text.contains("nothing else runs while a process boots"), "{text}");
 }
