@@ -141,6 +141,11 @@ impl Backend {
         self.until.is_some()
     }
 
+    /// Its number, also after it has ended.
+    pub(crate) fn number(&self) -> u32 {
+        self.cancel_key.first_chunk().map_or(0, |number| u32::from_be_bytes(*number))
+    }
+
     /// The message that cancels its statement.
     pub(crate) fn cancel_request(&self) -> Vec<u8> {
         let code = 80_877_102_u32.to_be_bytes();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use retryproof::external::ExternalFault;
 use retryproof::wire::{Caller, DecodeOutcome, ForwardOutcome, ForwardedCall, Protocol, Reply, ServeOutcome};
@@ -41,6 +42,7 @@ impl Protocol for Door {
     }
 
     fn serve(&self, request: Request, session: &mut Session, caller: &Caller<'_>) -> ServeOutcome {
+        session.line.iter().for_each(|line| lock(line).now = caller.now());
         match request {
             Request::Startup(parameters) => ServeOutcome::reply(self.connect(parameters, session)),
             Request::Password(bytes) => ServeOutcome::reply(self.authenticate(&bytes, session)),
@@ -122,6 +124,7 @@ impl Door {
             backend: Some(backend),
             transaction: Transaction::default(),
             limits: session.sql.limits,
+            now: Duration::ZERO,
             open: None,
         };
         session.line = Some(Arc::new(Mutex::new(line)));

@@ -39,16 +39,21 @@ pub(crate) struct InstalledServer {
     binaries: PathBuf,
     /// The directory of its socket.
     pub(crate) directory: PathBuf,
+    environment: Vec<(&'static str, PathBuf)>,
     /// Ends the server when its input ends, which happens when this process ends for any reason.
     keeper: Child,
 }
 
 impl InstalledServer {
-    /// Starts a server with these settings besides those that make it fast. Returns `None` if PostgreSQL is not installed.
+    /// Starts a server with these settings besides those that make it fast, and with the environment that `prepare` makes
+    /// for its directory. Returns `None` if PostgreSQL is not installed.
     ///
     /// # Panics
     /// If it does not start.
-    pub(crate) fn start(settings: &str) -> Option<Self> {
+    pub(crate) fn start(
+        settings: &str,
+        prepare: impl FnOnce(&Path) -> Vec<(&'static str, PathBuf)>,
+    ) -> Option<Self> {
         let binaries = binaries()?;
         let directory = new_directory();
         if is_root() {
@@ -70,7 +75,8 @@ impl InstalledServer {
         let mut file = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"));
         let written = file.as_mut().map(|file| file.write_all(settings.as_bytes()));
         written.expect("initdb writes a configuration").expect("it can be written to");
-        let server = Self { binaries, directory, keeper };
+        let environment = prepare(&directory);
+        let server = Self { binaries, directory, environment, keeper };
         server.control("start");
         Some(server)
     }
@@ -82,6 +88,7 @@ impl InstalledServer {
     pub(crate) fn control(&self, action: &str) {
         let mut ctl = command(&self.binaries.join("pg_ctl"));
         ctl.args([action, "--silent", "--wait", "--mode=immediate", "-D"]).arg(self.directory.join("data"));
+        ctl.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // Its output stays open as long as the server runs.
         ctl.arg("-l").arg(self.directory.join("log"));
         ctl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -269,7 +269,7 @@ impl Lease {
             return warm.push(backend);
         }
         drop(warm);
-        let pid = backend.pid;
+        let pid = backend.number();
         drop(backend);
         let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = {pid}");
         let mut admin = lock(&self.admin);
@@ -280,5 +280,6 @@ impl Lease {
             }
             thread::park_timeout(PAUSE);
         }
+        self.server.clock.iter().for_each(|clock| clock.clear(pid));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use retryproof::wire::{ForwardOutcome, OpenTransaction, Reply};
 
@@ -17,6 +18,8 @@ pub(crate) struct Line {
     pub(crate) transaction: Transaction,
     /// The longest waits that the client has set for its session.
     pub(crate) limits: TimeLimits,
+    /// The time of the world when the client sent its last request.
+    pub(crate) now: Duration,
     /// The transaction, from its first call to its end.
     pub(crate) open: Option<OpenTransaction>,
 }
@@ -45,6 +48,7 @@ impl Line {
         work: impl FnOnce(&mut Backend, IsBlocked<'_>) -> io::Result<Collected>,
     ) -> ForwardOutcome {
         let Some(backend) = &mut self.backend else { return ForwardOutcome::Ended(Reply::reset()) };
+        self.lease.server.clock.iter().for_each(|clock| clock.set(backend.number(), self.now));
         let collected = work(backend, &|pid| self.lease.is_blocked(pid));
         let status = backend.status;
         match collected {

@@ -2,9 +2,10 @@
 
 use std::env;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::clock::ServerClock;
 use crate::installed::{InstalledServer, binaries};
 
 /// Where a server listens.
@@ -31,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     /// Whether it was started here, so that it trusts everybody and tells who waits for a lock.
     pub(crate) is_own: bool,
+    /// Without one, the server sees the real time.
+    pub(crate) clock: Option<ServerClock>,
     _own: Option<InstalledServer>,
 }
 
@@ -78,17 +81,26 @@ impl Server {
             Some(url) => {
                 let address = Address::parse(&url)
                     .unwrap_or_else(|error| panic!("DATABASE_URL is no URL of a server: {error}"));
-                Self { address, is_own: false, _own: None }
+                Self { address, is_own: false, clock: None, _own: None }
             }
             None => {
-                let own = InstalledServer::start(SETTINGS).unwrap_or_else(|| panic!("{NONE}"));
+                let mut clock = None;
+                let prepare = |directory: &Path| {
+                    let installed = ServerClock::install(directory);
+                    let installed =
+                        installed.unwrap_or_else(|error| panic!("the clock cannot be made: {error}"));
+                    let (made, environment) = installed.unzip();
+                    clock = made;
+                    environment.unwrap_or_default()
+                };
+                let own = InstalledServer::start(SETTINGS, prepare).unwrap_or_else(|| panic!("{NONE}"));
                 let address = Address {
                     target: Target::Socket(own.directory.clone(), 5432),
                     user: "postgres".to_owned(),
                     password: None,
                     database: "postgres".to_owned(),
                 };
-                Self { address, is_own: true, _own: Some(own) }
+                Self { address, is_own: true, clock, _own: Some(own) }
             }
         })
     }

@@ -252,6 +252,11 @@ impl Caller<'_> {
         self.call_through(&Client::new(self.endpoint.link.clone(), name, endpoint), request, None, reply)
     }
 
+    /// The virtual time since the world began.
+    pub fn now(&self) -> Duration {
+        self.endpoint.now()
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.endpoint.link.shared()
     }

@@ -59,7 +59,7 @@ impl Server {
     /// # Panics
     /// If it cannot be started.
     pub fn of_its_own() -> Option<Self> {
-        let own = InstalledServer::start(SETTINGS)?;
+        let own = InstalledServer::start(SETTINGS, |_| Vec::new())?;
         let options =
             PgConnectOptions::new().socket(&own.directory).username("postgres").database("postgres");
         Some(Self { options, own: Some(own) })
