@@ -42,7 +42,9 @@ impl Protocol for Door {
     }
 
     fn serve(&self, request: Request, session: &mut Session, caller: &Caller<'_>) -> ServeOutcome {
-        session.line.iter().for_each(|line| lock(line).now = caller.now());
+        let now = caller.now();
+        self.lease.set_time(now);
+        session.line.iter().for_each(|line| lock(line).now = now);
         match request {
             Request::Startup(parameters) => ServeOutcome::reply(self.connect(parameters, session)),
             Request::Password(bytes) => ServeOutcome::reply(self.authenticate(&bytes, session)),

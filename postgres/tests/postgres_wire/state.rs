@@ -347,6 +347,7 @@ fn a_statement_sees_the_time_of_its_world_and_still_times_out() {
     }
     let world = World::fake();
     let db = world.postgres(&SHOP);
+    db.execute("INSERT INTO orders VALUES (6, 0); INSERT INTO receipts (order_id) VALUES (6)");
     let seen = Arc::new(Mutex::new(Vec::new()));
     let of_boot = seen.clone();
     world.process("worker", move |p| {
@@ -366,6 +367,8 @@ fn a_statement_sees_the_time_of_its_world_and_still_times_out() {
             let ended = sqlx::query("SELECT pg_sleep(20)").execute(&mut *connection).await;
             let busy = "SELECT count(*) FROM generate_series(1, 1000000000)";
             let busy = sqlx::query(busy).execute(&mut *connection).await;
+            let inserted = "SELECT extract(epoch FROM now() - at)::bigint FROM receipts";
+            assert_eq!(sqlx::query_scalar::<_, i64>(inserted).fetch_one(&mut *connection).await?, 86_400);
             seen.lock().unwrap().push((after - before, paused >= 150, ended.is_err(), busy.is_err()));
             Ok::<_, Error>(())
         });
