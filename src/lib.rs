@@ -113,6 +113,9 @@
 //!   [`Sequence`](store::Sequence).
 //! * [`external`]: [`ExternalCall`](external::ExternalCall), [`BlockingExternalCall`](external::BlockingExternalCall), and
 //!   [`ExternalFault`](external::ExternalFault).
+//! * [`notifier`]: [`Notifier`](notifier::Notifier) and [`Listener`](notifier::Listener).
+//! * [`partition`]: [`Partition`](partition::Partition), its [`Message`](partition::Message)s, and
+//!   [`PartitionError`](partition::PartitionError).
 //! * [`middleware`]: `tower` layers around each attempt ([`Perform`](middleware::Perform),
 //!   [`PerformService`](middleware::PerformService), [`PerformFuture`](middleware::PerformFuture),
 //!   [`Retries`](middleware::Retries)) and around each enqueue ([`EnqueueService`](middleware::EnqueueService),
@@ -121,7 +124,7 @@
 //!   [`RawAttempt`](adapter::RawAttempt)).
 //! * [`future`]: the futures that calls return ([`Call`](future::Call), [`TypedCall`](future::TypedCall),
 //!   [`StoreCall`](future::StoreCall), [`Begin`](future::Begin), [`EnqueueFuture`](future::EnqueueFuture),
-//!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`LeaseExtension`](future::LeaseExtension), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
+//!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`LeaseExtension`](future::LeaseExtension), [`NextNotification`](future::NextNotification), [`Notify`](future::Notify), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
 //!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
 #![cfg_attr(feature = "http", doc = "* [`http`]: services on a real port ([`Http`](http::Http)).")]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
@@ -305,6 +308,16 @@ pub mod external {
     pub use crate::process::{BlockingExternalCall, ExternalCall, ExternalFault};
 }
 
+/// Partitions of a log, as Kafka has them ([`World::partition`]).
+pub mod partition {
+    pub use crate::process::{Message, Partition, PartitionError};
+}
+
+/// Notifications that reach only those that listen ([`World::notifier`]).
+pub mod notifier {
+    pub use crate::process::{Listener, Notifier};
+}
+
 /// Types for an adapter of a job library, beside [`job::NewJob`]: its jobs are known by a name and not by a type.
 ///
 /// Its handlers are registered by [`Process::handle_raw`], and its jobs are enqueued by [`World::enqueue_new`] and
@@ -317,7 +330,8 @@ pub mod adapter {
 /// The futures that calls return. They have names so that a struct can hold one; most code only awaits them.
 pub mod future {
     pub use crate::process::{
-        Begin, Call, EnqueueBulkFuture, EnqueueFuture, LeaseExtension, Pause, Stopping, StoreCall, TypedCall,
+        Begin, Call, EnqueueBulkFuture, EnqueueFuture, LeaseExtension, NextNotification, Notify, Pause,
+        Stopping, StoreCall, TypedCall,
     };
     pub use crate::world::{Drain, Settle, SettleUntil};
 }

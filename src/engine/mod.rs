@@ -1,5 +1,6 @@
 //! A single run: its state, its incarnations, the threads and runtimes that they use, and the external systems.
 
+pub(crate) mod procfs;
 pub(crate) mod externals;
 pub(crate) mod slots;
 pub(crate) mod steps;

@@ -204,7 +204,8 @@ mod with_tokio {
         fn take(&self) -> Rc<CleanRuntime> {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
                 let (owner, has_threads) = (LifeSlot::default(), Arc::new(AtomicBool::new(false)));
-                let (lent, asks, threads) = (owner.clone(), owner.clone(), has_threads.clone());
+                let (lent, asks, parks, threads) =
+                    (owner.clone(), owner.clone(), owner.clone(), has_threads.clone());
                 let idle = Arc::<IdleMonitor>::default();
                 let hears = idle.clone();
                 let runtime = Builder::new_current_thread()
@@ -218,14 +219,23 @@ mod with_tokio {
                     .thread_name_fn(move || {
                         threads.store(true, Ordering::SeqCst);
                         if let Some(life) = &*lock(&asks) {
-                            life.shared.has_threads();
+                            life.shared.threads.ask();
                         }
                         "tokio-rt-worker".to_owned()
                     })
-                    .on_thread_park(move || hears.hear())
+                    // Each thread ends with its task: see `PoolThreads`.
+                    .thread_keep_alive(Duration::ZERO)
+                    .on_thread_park(move || {
+                        // The threads use the slot, too.
+                        let life = lock(&parks).clone();
+                        life.into_iter().for_each(|life| life.shared.rest_threads());
+                        hears.hear();
+                    })
                     .on_thread_start(move || {
                         panics::keep_quiet();
                         life::lend_thread(lent.clone());
+                        let life = lock(&lent).clone();
+                        life.into_iter().for_each(|life| life.shared.begin_thread());
                     })
                     .build()
                     .expect("a current-thread tokio runtime can be built");
@@ -419,11 +429,15 @@ mod with_tokio {
         /// Ends the context: its tasks die. A runtime without tasks goes back into the pool.
         pub(crate) fn end(&mut self) {
             let has_tasks = self.has_tasks();
-            if let Some(used) = self.used.take() {
-                if !has_tasks && !used.clean.has_threads.load(Ordering::SeqCst) {
-                    *lock(&used.clean.owner) = None;
-                    self.pool.0.borrow_mut().push(used.clean);
-                }
+            let Some(used) = self.used.take() else { return };
+            if used.clean.has_threads.load(Ordering::SeqCst) {
+                // Threads that have not begun find that the runtime is gone.
+                let life = lock(&used.clean.owner).clone();
+                drop(used);
+                life.into_iter().for_each(|life| life.shared.threads.dismiss());
+            } else if !has_tasks {
+                *lock(&used.clean.owner) = None;
+                self.pool.0.borrow_mut().push(used.clean);
             }
         }
     }

@@ -17,9 +17,10 @@ pub(crate) use baton::{Arrivals, Progress, SlotOwner, SlotTask, StopUnwind};
 
 use baton::{Baton, BatonState, CHECKS, stand_still};
 
+use crate::engine::procfs::ThreadFolder;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -167,10 +168,9 @@ impl SlotThread {
 
 /// The loop of a thread, as long as there is work.
 fn serve(baton: &Arc<Baton>) {
-    let path = std::fs::read_link("/proc/thread-self").ok();
     OWN.set(Some(baton.clone()));
     IS_SLOT.set(true);
-    let _ = baton.status.set(path.map(|path| PathBuf::from("/proc").join(path).join("syscall")));
+    let _ = baton.folder.set(ThreadFolder::of_slot());
     let mut turn = baton.lock();
     loop {
         match std::mem::replace(&mut *turn, BatonState::Running) {

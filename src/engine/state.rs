@@ -6,6 +6,7 @@ mod flights;
 mod intake;
 mod keyed;
 mod kinds;
+mod pool;
 mod record;
 mod reliable;
 mod stalls;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 use self::failing::Failing;
 use self::flights::Flights;
+use self::pool::PoolThreads;
 use crate::engine::durables::Durables;
 use crate::engine::external_calls::ExternalCalls;
 use crate::engine::externals::Externals;
@@ -102,6 +104,8 @@ pub(crate) struct State {
     flights: Flights,
     /// The processes whose attempts keep values in thread-locals.
     thread_locals: BTreeSet<Name>,
+    /// The kinds of processes with another version: a kind whose type has the same name in another module is the same.
+    versioned_kinds: Vec<&'static str>,
     /// The time until which a loop stalls.
     stands_still_until: Duration,
     /// A buffer for the heads of the queue.
@@ -194,6 +198,7 @@ impl State {
             failing: Failing::default(),
             flights: Flights::default(),
             thread_locals: BTreeSet::new(),
+            versioned_kinds: Vec::new(),
             stands_still_until: Duration::ZERO,
             heads: Vec::new(),
             fetches: 0,
@@ -509,8 +514,8 @@ pub(crate) struct Shared {
     reduces: AtomicBool,
     /// Whether the task that is polled waits for something besides its calls.
     is_divided: AtomicBool,
-    /// Whether code under test has threads of tokio's: when they let go of a waker is a matter of real time.
-    has_threads: AtomicBool,
+    /// The threads for blocking tasks of code under test.
+    pub(crate) threads: PoolThreads,
     /// The state at the beginning of the last call to a service, in a run that is shown.
     glimpsed: Mutex<Option<Glimpse>>,
     /// The handling of log lines of code under test.
@@ -542,7 +547,7 @@ impl Drop for ExecutorGuard {
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
         let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
-        let [keyed, stopping, is_at_work, is_divided, has_threads] = [const { AtomicBool::new(false) }; 5];
+        let [keyed, stopping, is_at_work, is_divided] = [const { AtomicBool::new(false) }; 4];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
         #[cfg(feature = "tracing")]
         let log = match state.search.mode() {
@@ -563,7 +568,7 @@ impl Shared {
             is_at_work,
             reduces,
             is_divided,
-            has_threads,
+            threads: PoolThreads::default(),
             glimpsed: Mutex::default(),
             #[cfg(feature = "tracing")]
             log,
@@ -578,22 +583,6 @@ impl Shared {
     #[cfg(feature = "tracing")]
     pub(crate) fn log(&self) -> &Log {
         &self.log
-    }
-
-    /// A task is polled. `is_divided`: somebody else than the world has its waker, a timer of tokio's mostly.
-    pub(crate) fn divide_caller(&self, is_divided: bool) {
-        self.is_divided.store(is_divided, Ordering::Relaxed);
-    }
-
-    /// Code under test asks for a thread of tokio's.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn has_threads(&self) {
-        self.has_threads.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the task that is polled waits for something besides its calls: it may go on without their replies.
-    pub(crate) fn is_caller_divided(&self) -> bool {
-        self.is_divided.load(Ordering::Relaxed) && !self.has_threads.load(Ordering::Relaxed)
     }
 
     /// The executor begins to run jobs.
@@ -673,6 +662,7 @@ impl Shared {
             state.as_actor(Actor::Attempt { job, attempt }, |state| {
                 state.note(|| EventKind::Remarked { text });
             });
+            state.outlives_lease(job);
         }
         while let Some(wake) = state.clock.take_due() {
             match wake {

@@ -9,6 +9,7 @@ use crate::engine::runtime::Context;
 use crate::engine::state::Culprit;
 use crate::process::Process;
 use crate::search::choice::{Actor, Name};
+use crate::system::job::short_kind;
 use crate::system::timeline::EventKind;
 
 impl Executor {
@@ -26,6 +27,32 @@ impl Executor {
         if let Err(panic) = self.boot(self.hosts.len() - 1) {
             std::panic::resume_unwind(panic);
         }
+    }
+
+    /// Adds a process with another version of the program of `of`.
+    #[track_caller]
+    pub(crate) fn add_version(&mut self, of: Name, boot: Box<dyn Fn(&Process)>) {
+        let old = self.host_named(of.as_str(), "replaced");
+        self.hosts[old].is_version = true;
+        let name = Name::from(format!("{of}@new"));
+        self.add(name, boot);
+        let new = self.hosts.len() - 1;
+        self.hosts[new].is_version = true;
+        let kinds = [old, new].map(|index| {
+            let living = self.hosts[index].living.as_ref();
+            living.map_or_else(Vec::new, |(_, process)| {
+                process.handle_other_version();
+                process.kinds()
+            })
+        });
+        self.shared.state().add_versioned_kinds(kinds[0].iter().copied());
+        let [old, new] = kinds.map(|kinds| kinds.into_iter().map(short_kind).collect::<Vec<_>>());
+        assert!(
+            old.iter().any(|kind| new.contains(kind)),
+            "the two versions of the process `{of}` handle no kind of job in common ({} and {}); a new version has to handle the jobs that the old one has enqueued",
+            old.join(", "),
+            new.join(", ")
+        );
     }
 
     pub(super) fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
@@ -61,6 +88,9 @@ impl Executor {
             if process.uses_store() && host.copy_of.is_none() {
                 state.connections.used_by(host.name, process.slot_count());
             }
+        }
+        if host.is_version {
+            process.handle_other_version();
         }
         let spawned = process.take_spawned();
         host.living = Some((life, process));

@@ -69,6 +69,8 @@ struct ProcessSlot {
     /// The index of the process of which this is a fresh copy. A copy takes only jobs that are redelivered while one of
     /// their attempts still runs in the original.
     copy_of: Option<usize>,
+    /// Whether it is one of two versions of a program.
+    is_version: bool,
 }
 
 impl ProcessSlot {
@@ -85,6 +87,7 @@ impl ProcessSlot {
             last: None,
             shutdown: Shutdown::No,
             copy_of,
+            is_version: false,
         }
     }
 }

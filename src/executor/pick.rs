@@ -167,13 +167,19 @@ impl Executor {
         let kind = kind.to_owned();
         Some(match living().any(|process| process.handles_kind(&kind)) {
             true => JobError::NotServed { job, kind, queue },
-            false => JobError::NoHandler { job, kind },
+            false => match state.record.sender_of(&kind) {
+                Some(service) => JobError::NobodyCalledBack { job, kind, service },
+                None => JobError::NoHandler { job, kind },
+            },
         })
     }
 
     /// Moves a ready job that no process will ever run to the dead set.
     pub(super) fn fail_unhandled(&mut self) -> bool {
         if self.hosts.iter().any(|host| host.living.is_none() && host.copy_of.is_none()) {
+            return false;
+        }
+        if self.shared.state().queue.ready_count() == 0 {
             return false;
         }
         let mut heads: Vec<_> = self.shared.state().queue.heads().collect();

@@ -41,7 +41,7 @@ impl Executor {
     /// A job that is redelivered while its first worker stalls goes to another process. If none has a free slot, this boots a
     /// fresh copy of the process, as another machine would.
     pub(super) fn copy_for_overtaken(&mut self) {
-        if !self.overtaken {
+        if !self.overtaken || self.shared.state().queue.ready_count() == 0 {
             return;
         }
         let ready = self.shared.state().queue.ready();

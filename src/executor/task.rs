@@ -91,6 +91,7 @@ impl Task {
             stride.begin(shared, &self.wake);
             shared.divide_caller(self.is_divided(shared, life));
             let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
+            shared.rest_threads();
             let next = shared.strides.take();
             let next = next
                 .unwrap_or_else(|| stride.next(shared, &self.wake, polled.is_ready() || life.is_ending()));

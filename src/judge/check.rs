@@ -397,6 +397,9 @@ impl<'b> Exploration<'b> {
             return Some(self.reference_violates(findings, notes::REFERENCE_VIOLATES));
         }
         if let Err(Halt::Nondeterministic { reason }) = self.reference_has_changed() {
+            if let Some(report) = self.report_of_thread_locals() {
+                return Some(report);
+            }
             return Some(self.finish(Verdict::Nondeterministic, Some(reason), false, 1));
         }
         // With some inputs, it may be right that a job does nothing.

@@ -18,6 +18,8 @@ pub use handles::durable::Durable;
 pub use handles::enqueue::{EnqueueService, EnqueueServiceFuture, NewJob};
 pub use handles::external::{BlockingExternalCall, External, ExternalCall, ExternalFault};
 pub use handles::lease::{LeaseError, LeaseExtension};
+pub use handles::notifier::{Listener, NextNotification, Notifier, Notify};
+pub use handles::partition::{Message, Partition, PartitionError};
 pub use handles::pending::{EnqueueError, EnqueueFuture};
 pub use handles::queue::JobQueue;
 pub use handles::rng::Rng;
@@ -238,6 +240,65 @@ impl Process {
         spawned.push((name, Box::pin(async move { task.await.into_result() })));
     }
 
+    /// Enqueues a job at each multiple of `interval` since the world began, as a scheduler (cron) in each process does.
+    /// `job` makes the request for the n-th time, from 1, or returns `None` to end the schedule. The scheduler tries an enqueue that fails again after a second.
+    /// When its process restarts, it enqueues the last one again, because it does not know whether it did so before.
+    ///
+    /// If several processes have it, each of them enqueues the job, so the request needs a key
+    /// ([`NewJob::deduplicate`]).
+    ///
+    /// ```
+    /// use retryproof::job::NewJob;
+    /// use retryproof::service::payments::Charge;
+    /// use retryproof::{Conflict, Explore, World};
+    /// use std::time::Duration;
+    ///
+    /// const DAY: Duration = Duration::from_secs(86_400);
+    /// let report = Explore::new().deviations(1).run(async |world: &World| {
+    ///     for node in ["node-1", "node-2"] {
+    ///         world.process(node, |p| {
+    ///             p.every("nightly", DAY, |night| {
+    ///                 let report = NewJob::encoded::<u32>(night.to_string());
+    ///                 // One night is enough for a test.
+    ///                 (night == 1).then(|| report.deduplicate(format!("night-{night}"), Conflict::Drop))
+    ///             });
+    ///             let payments = p.payments();
+    ///             p.handle(async move |night: u32| {
+    ///                 payments.charge(Charge::of_order(night, 500).key(format!("night-{night}"))).await
+    ///             });
+    ///         });
+    ///     }
+    ///     world.settle_until(|world| !world.payments().records().is_empty()).await;
+    /// });
+    /// assert!(report.is_retryproof(), "{report}");
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if `interval` is zero, or if the process already has a task with this name.
+    pub fn every<R: Into<Option<NewJob>>>(
+        &self,
+        name: impl Into<Name>,
+        interval: Duration,
+        job: impl Fn(u64) -> R + 'static,
+    ) {
+        assert!(!interval.is_zero(), "a scheduler needs an interval; give it at least a second");
+        let (clock, queue) = (self.clock(), self.queue());
+        self.spawn(name, async move {
+            let passed = clock.now().as_nanos() / interval.as_nanos();
+            for nth in u64::try_from(passed).unwrap_or(u64::MAX).max(1).. {
+                let due = interval.saturating_mul(u32::try_from(nth).unwrap_or(u32::MAX));
+                let wait = due.saturating_sub(clock.now());
+                if !wait.is_zero() {
+                    clock.sleep(wait).await;
+                }
+                let Some(request) = job(nth).into() else { break };
+                while queue.enqueue_new(request.clone()).await.is_err() {
+                    clock.sleep(Duration::from_secs(1)).await;
+                }
+            }
+        });
+    }
+
     pub(crate) fn take_spawned(&self) -> Vec<(Name, Attempt)> {
         self.spawned.take()
     }
@@ -258,6 +319,16 @@ impl Process {
 
     pub(crate) fn handles_kind(&self, kind: &str) -> bool {
         self.handlers.borrow().iter().any(|handler| handler.handles(kind))
+    }
+
+    /// Also handles the jobs of another version of the program, whose types have the same names in another module.
+    pub(crate) fn handle_other_version(&self) {
+        self.handlers.borrow_mut().iter_mut().for_each(|handler| handler.in_any_module = true);
+    }
+
+    /// Returns the kinds that the process handles.
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        self.handlers.borrow().iter().map(|handler| handler.kind).collect()
     }
 
     /// Returns this incarnation's client for the payment service.
@@ -355,6 +426,26 @@ impl Process {
 
     pub(crate) fn uses_store(&self) -> bool {
         self.uses_store.get()
+    }
+
+    /// Returns this incarnation's handle for the partition that [`World::partition`](crate::World::partition) registered
+    /// under this name.
+    ///
+    /// # Panics
+    /// Panics if there is no partition with this name.
+    #[track_caller]
+    pub fn partition<T>(&self, name: impl Into<Name>) -> Partition<T> {
+        Partition::of_process(self.service(name), self.name(), self.incarnation())
+    }
+
+    /// Returns this incarnation's handle for the notifier that [`World::notifier`](crate::World::notifier) registered under
+    /// this name.
+    ///
+    /// # Panics
+    /// Panics if there is no notifier with this name.
+    #[track_caller]
+    pub fn notifier(&self, name: impl Into<Name>) -> Notifier {
+        Notifier::new(self.service(name))
     }
 
     /// Returns the queue, through which jobs enqueue jobs.

@@ -6,6 +6,7 @@ mod inputs;
 mod jobs;
 mod locks;
 mod ordinary;
+mod partition;
 mod external;
 mod queue;
 mod request;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::{Guarantee, World};
+use crate::process::Process;
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, Reuse};
 use crate::system::job::{JobState, JobView, kind_of};
@@ -284,6 +285,56 @@ impl ProcessRules<'_> {
     pub fn reliable(self) -> Self {
         self.world.shared.state().world.reliable.add(self.name);
         self.world.terms.borrow_mut().reliable.push(self.name);
+        self
+    }
+}
+
+impl ProcessRules<'_> {
+    /// Replaces this process by a new version of its program, as a deploy does that is under way: both versions run, and
+    /// either may take a job. Kinds of jobs are compared by the names of their types, without the modules, so that
+    /// `old::Mail` and `new::Mail` are one kind. So a payload that one of the versions cannot read is found.
+    ///
+    /// The new process has the name of this one and `@new`. Both versions must have the same effects and enqueue the same
+    /// jobs, except for the parts that the test ignores ([`World::ignore_effect`], [`Jobs::ignore`]).
+    ///
+    /// ```
+    /// use retryproof::service::email::Email;
+    /// use retryproof::{Explore, Process, World};
+    ///
+    /// mod old {
+    ///     #[derive(serde::Serialize, serde::Deserialize)]
+    ///     pub struct Mail {
+    ///         pub to: String,
+    ///     }
+    /// }
+    /// mod new {
+    ///     #[derive(serde::Serialize, serde::Deserialize)]
+    ///     pub struct Mail {
+    ///         pub to: String,
+    ///         pub subject: String, // the bug: an old payload has none
+    ///     }
+    /// }
+    /// let report = Explore::new().deviations(1).crashes(0).faults(0).deliveries(0).run(async |world: &World| {
+    ///     let worker = world.process("worker", |p| {
+    ///         let email = p.email();
+    ///         p.handle(async move |mail: old::Mail| email.send(Email::new(mail.to, "welcome")).await);
+    ///     });
+    ///     worker.replaced_by(|p| {
+    ///         let email = p.email();
+    ///         p.handle(async move |mail: new::Mail| email.send(Email::new(mail.to, &mail.subject)).await);
+    ///     });
+    ///     world.enqueue(old::Mail { to: "ada@example.com".to_owned() });
+    ///     world.settle().await;
+    /// });
+    /// assert!(report.to_string().contains("worker@new takes the job"), "{report}");
+    /// assert!(report.to_string().contains("missing field `subject`"), "{report}");
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if the two versions handle no kind of job in common.
+    #[track_caller]
+    pub fn replaced_by(self, boot: impl Fn(&Process) + 'static) -> Self {
+        self.world.executor().add_version(self.name, Box::new(boot));
         self
     }
 }

@@ -43,6 +43,8 @@ mod for_ever_503;
 mod sent_before;
 mod web_request;
 mod visibility_timeout;
+mod acknowledgement;
+mod partition_of_a_log;
 
 use specimen::{Family, bad, because, good, stuck};
 
@@ -104,4 +106,6 @@ families! {
     sent_before
     web_request
     visibility_timeout
+    acknowledgement
+    partition_of_a_log
 }

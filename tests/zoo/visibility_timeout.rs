@@ -9,7 +9,11 @@ pub(crate) fn family() -> Family {
     Family::new(
         "visibility timeout",
         [
-            stuck("works for longer", "20000 steps and no end: job#1", |explore| importing(explore, false)),
+            stuck(
+                "works for longer",
+                "50 attempts of job#1 u32 took longer than its lease of 30s",
+                |explore| importing(explore, false),
+            ),
             good("extends it after each part", |explore| importing(explore, true)),
         ],
     )

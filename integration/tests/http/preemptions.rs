@@ -138,15 +138,25 @@ fn as_many_runs_as_choices() {
     }
 }
 
-#[test]
-fn the_same_report_a_hundred_times() {
+fn the_same_report(times: u32) {
     for handle in [reads_and_writes, reads_and_writes_blocking] {
         let explore = Explore::new().name("test").deviations(1).faults(0);
         let first = exploring(&explore, 2, handle).to_string();
-        for _ in 1..100 {
+        for _ in 1..times {
             assert_eq!(exploring(&explore, 2, handle).to_string(), first);
         }
     }
+}
+
+#[test]
+fn the_same_report_twenty_times() {
+    the_same_report(20);
+}
+
+#[test]
+#[ignore = "nightly: takes minutes"]
+fn the_same_report_a_thousand_times() {
+    the_same_report(1_000);
 }
 
 /// A worker stalls at a call past its lease, and the job is redelivered while its first attempt is still running.

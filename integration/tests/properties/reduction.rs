@@ -180,14 +180,24 @@ fn for_each(
     total.get().0 as f64 / total.get().1 as f64
 }
 
-#[test]
-fn no_outcome_of_two_tasks_is_lost() {
-    let shorter = for_each(1_500, programs(2..=2, 3), |programs| {
+fn two_tasks(cases: u32) {
+    let shorter = for_each(cases, programs(2..=2, 3), |programs| {
         let first = compare(&preemptions(1), &programs, false)?;
         let second = compare(&preemptions(2), &programs, false)?;
         Ok((first.0 + second.0, first.1 + second.1))
     });
     assert!(shorter > 1.1, "{shorter}");
+}
+
+#[test]
+fn no_outcome_of_two_tasks_is_lost() {
+    two_tasks(500);
+}
+
+#[test]
+#[ignore = "nightly: takes minutes"]
+fn no_outcome_of_two_tasks_is_lost_in_many_programs() {
+    two_tasks(5_000);
 }
 
 #[test]

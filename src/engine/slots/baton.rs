@@ -1,17 +1,21 @@
 //! The turn of one thread: held by the thread or by the executor, and handed over at points.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
+
+use crate::engine::procfs::{Activity, ThreadFolder};
 
 /// The time before the executor checks whether a thread is asleep, and the number of checks that must agree.
 const LOOK_AFTER: Duration = Duration::from_micros(300);
 pub(super) const CHECKS: u32 = 3;
 /// The number of checks if the system does not show whether a thread is asleep.
 const CHECKS_WITHOUT_PROCFS: u32 = 200;
+/// The number of looks after which threads that the code on a slot has started are no longer waited for: about one
+/// second.
+const MOST_WAITS_FOR_CHILDREN: u32 = 800;
 /// The number of times that the executor looks for a request of the thread before it pauses between looks, and the
 /// length of a pause.
 const REQUEST_SPINS: u32 = 100;
@@ -68,8 +72,12 @@ pub(super) struct Baton {
     pub(super) handed: Condvar,
     /// The number of points that the thread has passed without handing the turn over.
     pub(super) points: AtomicU32,
-    /// The file in which the system shows what the thread does.
-    pub(super) status: OnceLock<Option<PathBuf>>,
+    /// The folder in which the system shows what the thread does.
+    pub(super) folder: OnceLock<Option<ThreadFolder>>,
+    /// The number of looks that found the thread asleep while a thread that it had started was busy.
+    pub(super) waits_for_children: AtomicU32,
+    /// Whether its code had started threads when this one fell asleep.
+    pub(super) has_children: AtomicBool,
     /// Whether the executor no longer waits for threads: see [`Sleepers::give_up`].
     pub(super) given_up: Arc<AtomicBool>,
 }
@@ -99,8 +107,10 @@ pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
 
 impl Baton {
     pub(super) fn new(given_up: Arc<AtomicBool>) -> Arc<Self> {
-        let (turn, handed, status) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
-        Arc::new(Self { turn, handed, points: AtomicU32::new(0), status, given_up })
+        let (turn, handed, folder) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
+        let (points, waits_for_children) = (AtomicU32::new(0), AtomicU32::new(0));
+        let has_children = AtomicBool::new(false);
+        Arc::new(Self { turn, handed, points, folder, waits_for_children, has_children, given_up })
     }
 
     /// Returns the progress of the thread if the executor need not wait any longer. `looks` is the number of checks so far.
@@ -232,6 +242,13 @@ impl Baton {
             let points = self.points.load(Ordering::Relaxed);
             asleep = if std::mem::replace(&mut passed, points) == points { asleep + 1 } else { 1 };
             if asleep >= most {
+                drop(turn);
+                let may_wait_for_child = is_asleep.is_some() && self.may_wait_for_child();
+                turn = self.lock();
+                if may_wait_for_child || !matches!(*turn, BatonState::Running | BatonState::Asleep { .. }) {
+                    asleep = 0;
+                    continue;
+                }
                 if let BatonState::Running = *turn {
                     *turn = BatonState::Asleep { stopped: false };
                 }
@@ -243,15 +260,31 @@ impl Baton {
     /// Reports whether a sleeping thread is still asleep. A woken thread is seen to be awake before it runs. A thread
     /// that has reached a point sleeps, too, but its state says so.
     pub(super) fn sleeps_on(&self) -> bool {
-        self.is_asleep() == Some(true) && matches!(*self.lock(), BatonState::Asleep { .. })
+        self.is_asleep() == Some(true)
+            && matches!(*self.lock(), BatonState::Asleep { .. })
+            && !(self.has_children.load(Ordering::Relaxed) && self.may_wait_for_child())
     }
 
     /// Reports whether the thread waits for a lock or similar. `None` if the system does not show it.
     pub(super) fn is_asleep(&self) -> Option<bool> {
-        let path = self.status.get()?.as_ref()?;
-        let doing = std::fs::read_to_string(path).ok()?;
-        let call = doing.split(' ').next()?.trim();
-        Some(FUTEX.is_some_and(|futex| call.parse() == Ok(futex)))
+        let folder = self.folder.get()?.as_ref()?;
+        Some(folder.activity() == Activity::Asleep)
+    }
+
+    /// The thread is asleep. Reports whether a thread that its code has started is busy: it may wait for that one, and
+    /// not for another slot.
+    fn may_wait_for_child(&self) -> bool {
+        let folder = self.folder.get().and_then(Option::as_ref);
+        let children = folder.and_then(ThreadFolder::activity_of_children);
+        self.has_children.store(children.is_some(), Ordering::Relaxed);
+        let is_busy = children == Some(Activity::Busy);
+        // A child may have woken it, and ended since.
+        let has_been_woken = self.is_asleep() == Some(false);
+        let waits = is_busy && self.waits_for_children.load(Ordering::Relaxed) < MOST_WAITS_FOR_CHILDREN;
+        if waits {
+            self.waits_for_children.fetch_add(1, Ordering::Relaxed);
+        }
+        waits || has_been_woken
     }
 
     /// On the thread: hands the turn back and waits for the next one. Returns an error if the thread must unwind.
@@ -273,13 +306,6 @@ impl Baton {
         }
     }
 }
-
-/// The number of the system call in which a thread waits for a lock.
-const FUTEX: Option<i64> = match () {
-    () if cfg!(all(target_os = "linux", target_arch = "x86_64")) => Some(202),
-    () if cfg!(all(target_os = "linux", target_arch = "aarch64")) => Some(98),
-    () => None,
-};
 
 /// The order to a thread without an owner: it must unwind.
 #[derive(Clone, Copy, Debug)]

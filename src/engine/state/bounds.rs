@@ -8,6 +8,9 @@ use crate::search::choice::{Actor, Choice, DeviationSpec, Place, Site};
 use crate::system::job::{JobState, short_kind};
 use crate::system::timeline::Event;
 
+/// The number of attempts of a job that may outlive its lease in a run.
+const MOST_OUTLIVED_LEASES: u32 = 50;
+
 /// The maximum length of a chain of jobs that enqueue jobs. A longer chain is considered endless.
 const LONGEST_CHAIN: u32 = 1_000;
 
@@ -56,6 +59,15 @@ impl Glimpse {
 }
 
 impl State {
+    /// An attempt has outlived its lease. The run is stuck if that happens again and again.
+    pub(super) fn outlives_lease(&mut self, job: u32) {
+        let times = self.queue.outlived_leases(job);
+        if let Some(lease) = self.lease(job).filter(|_| times >= MOST_OUTLIVED_LEASES) {
+            let kind = short_kind(self.queue.job(job).kind).to_owned();
+            self.search.get_stuck(Stuck::LeaseTooShort { job, kind, lease, times });
+        }
+    }
+
     /// Decides whether the run has too many steps because something loops, or because there is too much to do.
     pub(super) fn reach_step_limit(&mut self) {
         let (steps, jobs) = (self.search.max_steps, self.queue.jobs().len());

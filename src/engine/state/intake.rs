@@ -84,6 +84,7 @@ impl State {
     ) -> EnqueueOutcome {
         // The contents of the queue matter even if no job is added.
         self.touch(Resource::Queue, true);
+        incoming.kind = self.old_kind(incoming.kind);
         let context = incoming.context.take();
         let enqueued = self.enqueue_deduplicated(incoming, dies);
         if let (Some(context), &EnqueueOutcome::Accepted(job, _)) = (context, &enqueued) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::State;
 use crate::search::choice::{DeviationKind, Name, Options, Point, Site};
-use crate::system::job::{Delivery, KeyOf, RetryPolicy, Unique};
+use crate::system::job::{Delivery, KeyOf, RetryPolicy, Unique, short_kind};
 
 /// The options of a kind of job, as given to its handler.
 #[derive(Clone)]
@@ -66,6 +66,17 @@ impl State {
         // Usually the same pointer, so no letters are compared.
         let same = |known: &str| std::ptr::eq(known, kind) || known == kind;
         self.kinds.iter().find(|(known, _)| same(known)).map(|(_, options)| options)
+    }
+
+    /// Jobs of these kinds may come from another version of the program, whose types are in another module.
+    pub(crate) fn add_versioned_kinds(&mut self, kinds: impl IntoIterator<Item = &'static str>) {
+        self.versioned_kinds.extend(kinds);
+    }
+
+    /// The kind, as the old version of the program knows it.
+    pub(super) fn old_kind(&self, kind: &'static str) -> &'static str {
+        let is_same = |known: &&&'static str| **known == kind || short_kind(known) == short_kind(kind);
+        self.versioned_kinds.iter().find(is_same).copied().unwrap_or(kind)
     }
 
     /// The options of the kind of a job.

@@ -1,6 +1,6 @@
 //! Notes that a run takes for its judge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::search::choice::{Name, Place, Site};
 use crate::system::hygiene::Hygiene;
@@ -26,6 +26,8 @@ pub(crate) struct RunRecord {
     is_cut_short: bool,
     has_expiring: bool,
     is_uncopied: bool,
+    /// The kinds of webhooks, each with a service that sends it.
+    webhooks: BTreeMap<&'static str, Name>,
     deviated_at: Vec<Option<(Place, Site)>>,
 }
 
@@ -63,6 +65,16 @@ impl RunRecord {
     /// More tasks could run than a choice has options.
     pub(super) fn note_crowd(&mut self) {
         self.is_crowded = true;
+    }
+
+    /// A service has called back with a request of this kind.
+    pub(crate) fn note_webhook(&mut self, kind: &'static str, service: Name) {
+        self.webhooks.entry(kind).or_insert(service);
+    }
+
+    /// The service that calls back with requests of this kind, if one does.
+    pub(crate) fn sender_of(&self, kind: &str) -> Option<Name> {
+        self.webhooks.get(kind).copied()
     }
 
     /// A process has spawned tasks.

@@ -29,6 +29,11 @@ impl State {
         self.thread_locals.contains(&process)
     }
 
+    /// Reports whether anything in the world may expire: a row, a key or the lock of a job.
+    pub(super) fn has_expiring(&self) -> bool {
+        self.ledger.expiries.are_used() || !self.queue.locks.is_unused()
+    }
+
     /// Decides after a step of a task until when it stalls, if it does. `is_loop`: the task is no attempt, and what watches it
     /// does so by timers. `lease_ends`: when the lease ends that the attempt holds. To stall past that is a second delivery.
     pub(super) fn stall(

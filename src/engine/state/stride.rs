@@ -122,7 +122,7 @@ impl Stride {
     /// Called after a step that the task could follow with another one. If it returns a time, the task stalls until then,
     /// past a deadline of the world. An attempt that stalls past its lease loses it.
     fn stands_still(&self, state: &mut State) -> Option<Duration> {
-        if !self.look.switching {
+        if !self.look.switching || (self.job.is_some() && !state.has_expiring()) {
             return None;
         }
         let now = state.clock.now();

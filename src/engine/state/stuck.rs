@@ -46,6 +46,20 @@ pub enum Stuck {
         /// The last reason.
         why: String,
     },
+    /// The attempts of a job take longer than its lease, each time.
+    #[error(
+        "{times} attempts of job#{job} {kind} took longer than its lease of {lease:?}, and no end: set a longer `.lease(…)`, extend it during the work (`extend_lease`), or limit the deliveries (`.max_receives(…)`)"
+    )]
+    LeaseTooShort {
+        /// The number of the job.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// The lease.
+        lease: Duration,
+        /// The number of attempts.
+        times: u32,
+    },
     /// Every task waits, and no timer is set.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
     Deadlock {
@@ -106,6 +120,7 @@ impl Stuck {
             Self::Endless { .. } => "endless",
             Self::Growing { .. } => "growing",
             Self::PutBack { .. } => "put back",
+            Self::LeaseTooShort { .. } => "lease too short",
             Self::Deadlock { .. } | Self::Locked { .. } => "deadlock",
             Self::Unanswerable { .. } => "unanswerable",
             Self::TooLarge { .. } => "too large",

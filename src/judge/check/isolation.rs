@@ -2,6 +2,7 @@
 
 use super::Exploration;
 use super::conclusion::violation;
+use super::reference::{Reference, difference};
 use crate::engine::state::Mode;
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::{Report, ShownRun, Verdict, dropped};
@@ -34,10 +35,40 @@ impl Exploration<'_> {
             let plan = Plan::again(&ran.record);
             let isolated = self.one_by_one(plan.clone(), Mode::IsolatedBaseline, Timeline::default());
             if isolated.divergence.is_none() && !leaks(&ran.outcome, &isolated.outcome).is_empty() {
-                return Some(self.report_of_leak(plan, &isolated.outcome));
+                return Some(self.report_of_leak(plan, Mode::SerialBaseline, &isolated.outcome));
+            }
+            // On the thread of this exploration, the jobs of earlier runs have left what they leave in thread-locals.
+            let fresh = self.on_fresh_thread(&plan, Mode::SerialBaseline);
+            if let Some(fresh) = fresh.filter(|fresh| !leaks(&ran.outcome, &fresh.outcome).is_empty()) {
+                return Some(self.report_of_leak(plan, Mode::SerialBaseline, &fresh.outcome));
             }
         }
         None
+    }
+
+    /// Returns a report if repeated runs differ only because jobs find what the jobs of an earlier run left in the
+    /// thread-locals of the thread.
+    pub(super) fn report_of_thread_locals(&mut self) -> Option<Report> {
+        let plan = Plan::ordinary();
+        let fresh = self.on_fresh_thread(&plan, Mode::Explore)?;
+        let again = self.on_fresh_thread(&plan, Mode::Explore)?;
+        let here: Reference = self.one_by_one(plan.clone(), Mode::Explore, Timeline::default()).into();
+        let bodies =
+            |of: &Reference| of.outcome.jobs.iter().map(|job| job.payload.to_string()).collect::<Vec<_>>();
+        let is_by_jobs = bodies(&here) == bodies(&fresh) && difference(&fresh, &again).is_none();
+        (is_by_jobs && !leaks(&here.outcome, &fresh.outcome).is_empty())
+            .then(|| self.report_of_leak(plan, Mode::Explore, &fresh.outcome))
+    }
+
+    /// Runs a scenario on a thread on which nothing has run. `None` if it took another course there.
+    fn on_fresh_thread(&self, plan: &Plan, mode: Mode) -> Option<Reference> {
+        let (basis, cases) = (self.basis, self.cases);
+        let run = || {
+            let ran = basis.part(cases).one_by_one(plan.clone(), mode, Timeline::default());
+            ran.divergence.is_none().then(|| Reference::from(ran))
+        };
+        std::thread::scope(|scope| scope.spawn(run).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     fn one_by_one(&self, plan: Plan, mode: Mode, timeline: Timeline) -> FinishedRun {
@@ -45,8 +76,8 @@ impl Exploration<'_> {
     }
 
     /// Runs the jobs again in the order in which one leaks, to show that run.
-    fn report_of_leak(&mut self, plan: Plan, isolated: &Outcome) -> Report {
-        let mut ran = self.one_by_one(plan, Mode::SerialBaseline, Timeline::recording());
+    fn report_of_leak(&mut self, plan: Plan, mode: Mode, isolated: &Outcome) -> Report {
+        let mut ran = self.one_by_one(plan, mode, Timeline::recording());
         let findings = leaks(&ran.outcome, isolated);
         // The scenario has no deviation, because a replay looks for leaks again.
         let scenario = self.scenario(&[]);

@@ -1,5 +1,7 @@
 //! Finds refusals that made no difference to the job.
 
+use serde_json::Value;
+
 use super::{Excuses, Finding, differences};
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::{Actor, Choice, Name, Point, Site};
@@ -23,17 +25,18 @@ pub(crate) fn ignored(
         return None;
     }
     let is_same = |end: &End| *end == End::Completed;
-    if !is_same(&refused.end) || !is_same(&accepted.end) || !goes_on(record, asked.at, by) {
+    if !is_same(&refused.end) || !is_same(&accepted.end) {
         return None;
     }
     let Actor::Attempt { job, .. } = by else { return None };
     let kind = refused.jobs.iter().find(|known| known.number == job)?.kind;
     let refusal = asked.answer();
     let ignored = |all_the_same| Finding::RefusalIgnored { service, operation, refusal, kind, all_the_same };
-    if makes_no_difference(refused, accepted, (service, operation)) {
+    let goes_on = goes_on(record, asked.at, by);
+    if goes_on && makes_no_difference(refused, accepted, (service, operation)) {
         return Some(ignored(None));
     }
-    delivered(refused, record, accepted, asked, job).map(|effect| ignored(Some(effect)))
+    delivered(refused, record, accepted, asked, goes_on.then_some(job)).map(|effect| ignored(Some(effect)))
 }
 
 /// Whether nothing differs but that what was asked for did not happen.
@@ -68,14 +71,14 @@ fn makes_no_difference(refused: &Outcome, accepted: &Outcome, (service, operatio
 const IN_RETURN: [(&str, &str); 2] = [("payments", "charge"), ("fulfillment", "request")];
 
 /// The effect in return for which there is nothing, if there is one: the job, or one that comes of it, delivers the same
-/// as when the request is accepted. Then it makes no difference what else it has made of the answer: it may have noted
-/// it, mailed it, or handed it on.
+/// as when the request is accepted, or any job delivers it for the same order. Then it makes no difference what else was
+/// made of the answer: it may be noted, mailed, or handed on.
 fn delivered(
     refused: &Outcome,
     record: &[Choice],
     accepted: &Outcome,
     asked: &InputQuestion,
-    job: u32,
+    job: Option<u32>,
 ) -> Option<Effect> {
     let (_, service, operation) = asked.refused()?;
     let is = |of: (&str, &str), service: Name, operation: Name| of == (service.as_str(), operation.as_str());
@@ -95,22 +98,44 @@ fn delivered(
     let comes_of_it = |mut number: u32| loop {
         match number {
             0 => break false,
-            _ if number == job => break true,
+            _ if Some(number) == job => break true,
             _ => number = refused.jobs[number as usize - 1].parent,
         }
     };
-    let happens_later = |choice: &Choice| match (choice.label.site, choice.label.actor) {
-        (Site::Call { service, operation }, Actor::Attempt { job, .. }) => {
-            choice.label.point == Point::Happened && is(other, service, operation) && comes_of_it(job)
+    let order = lacking_order(refused, accepted, IN_RETURN[place]);
+    let is_related =
+        |effect: &Effect, by: u32| comes_of_it(by) || (order.is_some() && order_of(effect) == order);
+    let delivers = |effect: &&Effect| match effect.by {
+        Actor::Attempt { job, .. } => is(other, effect.service, effect.operation) && is_related(effect, job),
+        _ => false,
+    };
+    let effect = refused.effects.iter().rfind(delivers)?;
+    let happens_later = |choice: &Choice| match choice.label.site {
+        Site::Call { service, operation } => {
+            choice.label.point == Point::Happened
+                && is(other, service, operation)
+                && choice.label.actor == effect.by
         }
         _ => false,
     };
-    let is_later = record[asked.at.min(record.len())..].iter().any(happens_later);
-    let delivers = |effect: &&Effect| {
-        let is_its = matches!(effect.by, Actor::Attempt { job, .. } if comes_of_it(job));
-        is_its && is(other, effect.service, effect.operation)
-    };
-    is_later.then(|| refused.effects.iter().rfind(delivers).cloned()).flatten()
+    record[asked.at.min(record.len())..].iter().any(happens_later).then(|| effect.clone())
+}
+
+/// The order of the effect that only the accepted request has, if the effect names one.
+fn lacking_order(refused: &Outcome, accepted: &Outcome, of: (&str, &str)) -> Option<Value> {
+    let is = |effect: &&Effect| (effect.service.as_str(), effect.operation.as_str()) == of;
+    let mut left: Vec<&str> = refused.effects.iter().filter(is).map(|effect| &*effect.body).collect();
+    let lacking = accepted.effects.iter().filter(is).find(|effect| {
+        let there = left.iter().position(|body| *body == effect.body);
+        there.map(|at| left.swap_remove(at)).is_none()
+    });
+    order_of(lacking?)
+}
+
+/// The order that an effect names in its metadata, as the built-in services have it.
+fn order_of(effect: &Effect) -> Option<Value> {
+    let body: Value = serde_json::from_str(&effect.body).ok()?;
+    body.pointer("/metadata/order_id").filter(|order| !order.is_null()).cloned()
 }
 
 /// Whether a job writes anything after the call that met this choice.

@@ -132,6 +132,9 @@ pub(crate) fn unexplored(
     if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
         unexplored.push("stale reads (`search_lag` of the service)".to_owned());
     }
+    if reference.iter().any(|choice| choice.options == Options::Webhook) {
+        unexplored.push("webhooks that never come (`world.explore_lost_jobs()`)".to_owned());
+    }
     let starts = || reference.iter().filter(|choice| choice.label.point == Point::Start);
     if starts().next().is_some() && !starts().any(|choice| choice.options == Options::Poison) {
         unexplored.push("jobs that crash every worker (`world.explore_poison_jobs()`)".to_owned());
@@ -139,13 +142,18 @@ pub(crate) fn unexplored(
     if has(DeviationKind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
         unexplored.push("deploys (`world.explore_deploys()`)".to_owned());
     }
-    let has_late_timers = reference.iter().any(|choice| choice.options == Options::Lateness);
-    // A late task matters if it reads the clock after a sleep, or if something has expired by then.
-    let sleeps = |choice: &Choice| matches!(choice.label.site, Site::Wait(WaitKind::Sleep));
-    if !has_late_timers && (noted.has_expiring() || reference.iter().any(sleeps)) {
+    if lacks_late_timers(reference, noted) {
         unexplored.push("late timers and retries (`delays`)".to_owned());
     }
     unexplored
+}
+
+/// Whether timers are never late although it may matter.
+fn lacks_late_timers(reference: &[Choice], noted: &RunRecord) -> bool {
+    let has_late_timers = reference.iter().any(|choice| choice.options == Options::Lateness);
+    // A late task matters if it reads the clock after a sleep, or if something has expired by then.
+    let sleeps = |choice: &Choice| matches!(choice.label.site, Site::Wait(WaitKind::Sleep));
+    !has_late_timers && (noted.has_expiring() || reference.iter().any(sleeps))
 }
 
 pub(super) fn explored(report: &Report) -> String {

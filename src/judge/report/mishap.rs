@@ -123,6 +123,9 @@ impl Mishap {
             (DeviationKind::Fault, _) | (_, Some(_)) => "a failed call",
             (_, _) if matches!(self.point, Point::Pause | Point::Stall) => "a stalled worker",
             (DeviationKind::Delivery, _) => "a second delivery",
+            (DeviationKind::Preemption, _) if self.point == Point::Webhook => {
+                "an early, late or lost webhook"
+            }
             (DeviationKind::Preemption, _) => "another order",
             (DeviationKind::Delay, _) if self.point == Point::Reply => "a late reply",
             (DeviationKind::Delay, _) => "a delay",

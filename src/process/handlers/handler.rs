@@ -14,7 +14,9 @@ use super::layers::Layers;
 use crate::engine::state::{KindOptions, Shared};
 use crate::process::Process;
 use crate::search::choice::{Name, Place};
-use crate::system::job::{Backoff, Decision, Delivery, FailedAttempt, JobResult, JobView, Unique};
+use crate::system::job::{
+    Backoff, Decision, Delivery, FailedAttempt, JobResult, JobView, Unique, short_kind,
+};
 
 /// Decides what happens to a failed job.
 pub(in crate::process) type Decide = Box<dyn Fn(&FailedAttempt<'_>) -> Decision>;
@@ -44,6 +46,8 @@ pub(crate) struct Registration {
     pub(crate) kind: &'static str,
     /// Another name that jobs of this kind may have.
     pub(crate) alias: Option<&'static str>,
+    /// Whether it also handles a kind whose type has the same name in another module: another version of the type.
+    pub(in crate::process) in_any_module: bool,
     pub(in crate::process) place: Place,
     pub(in crate::process) handler: Rc<dyn Handler>,
     pub(in crate::process) layers: Layers,
@@ -76,11 +80,13 @@ impl Registration {
     pub(in crate::process) fn new(kind: &'static str, place: Place, handler: Rc<dyn Handler>) -> Self {
         let layers = Layers::default();
         let (alias, decide, exhausted, unique, save_every) = (None, None, None, None, None);
-        Self { kind, alias, place, handler, layers, decide, exhausted, unique, save_every }
+        let in_any_module = false;
+        Self { kind, alias, in_any_module, place, handler, layers, decide, exhausted, unique, save_every }
     }
 
     pub(crate) fn handles(&self, kind: &str) -> bool {
-        self.kind == kind || self.alias == Some(kind)
+        let is_version = || self.in_any_module && short_kind(self.kind) == short_kind(kind);
+        self.kind == kind || self.alias == Some(kind) || is_version()
     }
 
     /// Returns the names that the jobs may have.

@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::attempt::{Attempt, Handler, Wrappers};
 use crate::engine::link::Link;
 use crate::engine::panics;
-use crate::system::job::{JobError, JobFailure, JobView};
+use crate::system::job::{JobError, JobFailure, JobView, short_kind};
 
 /// The error of a layer, boxed as in tower.
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
@@ -215,7 +215,11 @@ impl Stack for Router {
 
     fn call(&mut self, request: Perform) -> Attempt {
         let stack = self.0.iter().find(|(kinds, _)| kinds.contains(&request.job.kind));
-        let (_, stack) = stack.expect("a layer must not change the kind of a job");
+        let is_version =
+            |kinds: &[&str]| kinds.iter().any(|kind| short_kind(kind) == short_kind(request.job.kind));
+        let (_, stack) = stack
+            .or_else(|| self.0.iter().find(|(kinds, _)| is_version(kinds)))
+            .expect("a layer must not change the kind of a job");
         attempt(stack.clone(), request)
     }
 }

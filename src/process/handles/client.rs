@@ -8,15 +8,20 @@ use std::time::Duration;
 
 use crate::engine::call::{self, CallSpec, CallTarget, EnterOutcome, Reply, Visit};
 use crate::engine::link::Link;
-use crate::engine::state::{State, call_site, lock};
+use crate::engine::state::{EnqueueOutcome, IncomingJob, State, call_site, lock};
 use crate::engine::steps::Resource;
-use crate::search::choice::{DeviationKind, Fault, Name, Place};
+use crate::search::choice::{DeviationKind, Fault, Name, Options, Place, Point, Site};
 use crate::system::effect::Ledger;
 use crate::system::service::{
     Answer, BuiltIn, CallOptions, Environment, FaultPlan, Faulty, Operation, STORE, Service, ServiceContext,
-    ServiceError,
+    ServiceError, Webhook,
 };
 use crate::system::timeline::EventKind;
+
+/// The time from a reply to the webhook of its call, and the time that a reply waits for a webhook that comes first.
+const WEBHOOK_AFTER: Duration = Duration::from_secs(1);
+/// The time until a late webhook.
+const LATE_WEBHOOK: Duration = Duration::from_secs(3_600);
 
 /// A client for a service. It belongs to one incarnation of a process, or to the test body.
 ///
@@ -169,7 +174,39 @@ impl<S: Service> Client<S> {
                 met: state.search.choices().len(),
                 generated: &mut state.generated,
             }),
+            webhooks: Vec::new(),
         }
+    }
+
+    /// Sends the requests with which the service calls back, after `reply_in` and a second. Returns the time that a reply
+    /// waits for them, if they come first.
+    fn call_back(
+        &self,
+        webhooks: Vec<Webhook>,
+        reply_in: Duration,
+        call: Option<(Site, Place)>,
+        state: &mut State,
+    ) -> Duration {
+        if webhooks.is_empty() {
+            return Duration::ZERO;
+        }
+        let options = if state.world.loses_jobs { Options::LossyWebhook } else { Options::Webhook };
+        let (kind, point) = (DeviationKind::Preemption, Point::Webhook);
+        let taken = call.map_or(0, |(site, place)| state.deviate(kind, site, point, options, Some(place)));
+        let (delay, reply_waits) = match taken {
+            0 => (reply_in.saturating_add(WEBHOOK_AFTER), Duration::ZERO),
+            1 => (Duration::ZERO, WEBHOOK_AFTER),
+            2 => (LATE_WEBHOOK, Duration::ZERO),
+            _ => return Duration::ZERO,
+        };
+        self.link.shared().woken.note_progress();
+        for Webhook { kind, payload } in webhooks {
+            state.record.note_webhook(kind, self.name);
+            let job = IncomingJob { kind, payload, delay, ..IncomingJob::default() };
+            // It has no key, so nothing keeps it out.
+            let _: EnqueueOutcome = state.enqueue(job, &mut |_| false);
+        }
+        reply_waits
     }
 
     /// Returns the answer for a destructor of a dead process, without any effect.
@@ -191,6 +228,7 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             inputs: None,
+            webhooks: Vec::new(),
         };
         copy.given(request, operation, &mut cx).result
     }
@@ -240,7 +278,10 @@ impl<S: Service> CallTarget for ServiceTarget<S> {
         let ServiceVisit { client, place, mut faulty, operation, request, .. } = self.open();
         let mut state = client.link.shared().state();
         client.link.reject_foreign_handle(&state, client.name.as_str());
-        let answer = faulty.given(request, operation.name, &mut client.cx(&mut state, client.name, place));
+        let mut cx = client.cx(&mut state, client.name, place);
+        let answer = faulty.given(request, operation.name, &mut cx);
+        let webhooks = std::mem::take(&mut cx.webhooks);
+        client.call_back(webhooks, Duration::ZERO, None, &mut state);
         ServiceAnswer { answer, fault: None }
     }
 
@@ -305,6 +346,7 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
     }
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<ServiceAnswer<S>> {
+        let CallSpec { site, .. } = self.spec();
         let Self { client, place, mut faulty, operation, request, .. } = self;
         let effects = state.ledger.effects().len();
         if state.timeline.is_recording() {
@@ -312,6 +354,7 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
         }
         let mut cx = client.cx(state, client.name, place);
         let answer = faulty.answer(request, operation.name, fault, &mut cx);
+        let webhooks = std::mem::take(&mut cx.webhooks);
         if state.timeline.is_recording() {
             let new: Vec<_> = state.ledger.effects()[effects..]
                 .iter()
@@ -322,6 +365,7 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
             }
         }
         let takes = answer.takes;
+        let takes = takes.saturating_add(client.call_back(webhooks, takes, Some((site, place)), state));
         EnterOutcome::Replies { output: ServiceAnswer { answer, fault }, takes }
     }
 }

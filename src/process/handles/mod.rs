@@ -13,6 +13,8 @@ pub(in crate::process) mod enqueue;
 pub(in crate::process) mod queue;
 pub(in crate::process) mod bulk;
 pub(in crate::process) mod lease;
+pub(in crate::process) mod notifier;
+pub(in crate::process) mod partition;
 pub(in crate::process) mod rng;
 mod settings;
 pub(in crate::process) mod stop;

@@ -169,7 +169,7 @@ impl Client<Payments> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn reject_key_reuse(&self) -> &Self {
-        self.configure(|payments| payments.keys().refuse_reused())
+        self.configure(|payments| payments.keys().reject_reuse())
     }
 }
 
@@ -190,6 +190,6 @@ impl Client<Fulfillment> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn reject_key_reuse(&self) -> &Self {
-        self.configure(|fulfillment| fulfillment.keys().refuse_reused())
+        self.configure(|fulfillment| fulfillment.keys().reject_reuse())
     }
 }

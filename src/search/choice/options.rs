@@ -19,6 +19,10 @@ pub(crate) enum Options {
     Stall(Stalls),
     /// A reply arrives at once, or so late that its caller may have gone on without it.
     Reply,
+    /// A service calls back after its reply, before it, or an hour later.
+    Webhook,
+    /// The same, or it never calls back.
+    LossyWebhook,
     /// A call takes effect at once, or after those that its task makes beside it.
     Overlap,
     /// The worker carries on, or stalls past its lease.
@@ -102,6 +106,8 @@ impl Options {
             Options::Ending => &["live", "crash", "stop", "interrupt"],
             Options::Lateness => &["on-time", "days-late"],
             Options::Reply => &["prompt", "late"],
+            Options::Webhook => &["after-reply", "before-reply", "late"],
+            Options::LossyWebhook => &["after-reply", "before-reply", "late", "never"],
             Options::Overlap => &["in-order", "behind"],
             Options::Lease => &["none", "past-lease"],
             Options::Acknowledgement => &["heard", "again"],
@@ -168,6 +174,8 @@ mod tests {
             (Options::Faults(FaultSet::NONE), "ok"),
             (Options::Lateness, "on-time days-late"),
             (Options::Reply, "prompt late"),
+            (Options::Webhook, "after-reply before-reply late"),
+            (Options::LossyWebhook, "after-reply before-reply late never"),
             (Options::Overlap, "in-order behind"),
             (Options::Stall(Stalls::NEXT.with(Stalls::LONG)), "none past-next-deadline a-long-while"),
             (

@@ -61,6 +61,8 @@ texts! {
         Replied "replied",
         /// At a call whose task waits for something else as well: whether the reply arrives in time.
         Reply "reply",
+        /// At a call whose service calls back: when it does.
+        Webhook "webhook",
         /// At an operation on the locks of a unique job: after it.
         After "after",
         /// Before a line of a `#[crash_points]` function.
@@ -89,6 +91,8 @@ texts! {
         Connection "pool-wait",
         /// For a locked row of the store.
         Row "lock-wait",
+        /// For a notification.
+        Notification "listen",
         /// For something that an external system withholds from the call.
         External "outside-wait",
     }
@@ -106,11 +110,12 @@ mod tests {
             points,
             [
                 "start", "end", "ack", "lease", "retry", "before", "sent", "call", "locked", "timer",
-                "happened", "replied", "reply", "after", "line", "next", "pause", "stall", "pick", "take"
+                "happened", "replied", "reply", "webhook", "after", "line", "next", "pause", "stall", "pick",
+                "take"
             ]
         );
         let waits: Vec<_> = WaitKind::ALL.iter().map(|wait| wait.as_str()).collect();
-        assert_eq!(waits, ["sleep", "yield", "pool-wait", "lock-wait", "outside-wait"]);
+        assert_eq!(waits, ["sleep", "yield", "pool-wait", "lock-wait", "listen", "outside-wait"]);
         let named = [Point::Before.to_string(), WaitKind::Row.to_string()];
         assert_eq!(named, ["before", "lock-wait"], "a text is shown as it is");
     }

@@ -337,6 +337,16 @@ pub enum JobError {
         /// Its kind.
         kind: String,
     },
+    /// A service calls back with a request that no process handles.
+    #[error("the webhook {kind} of the service `{service}` (job#{job}) has no handler; register one with `p.handle(async |webhook: {short}| …)` in a process", short = short_kind(kind))]
+    NobodyCalledBack {
+        /// The number of the webhook.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// The service.
+        service: crate::search::choice::Name,
+    },
     /// A process handles the kind, but no process serves the job's queue.
     #[error(
         "job#{job} {kind} lies in the queue `{queue}`, which no process serves; add it to the `p.queues([…])` of a process that handles this kind"

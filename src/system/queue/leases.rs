@@ -28,6 +28,11 @@ impl Queue {
         false
     }
 
+    /// How often an attempt of the job has outlived its lease.
+    pub(crate) fn outlived_leases(&self, number: u32) -> u32 {
+        self.outlived.get(&number).copied().unwrap_or_default()
+    }
+
     pub(super) fn next_lease_end(&self) -> Option<Duration> {
         self.leases.keys().filter_map(|&number| self.lease_end(number)).min()
     }
@@ -42,6 +47,7 @@ impl Queue {
         let ended: Vec<_> = all.filter(is_over).collect();
         for &(number, _) in &ended {
             self.leases.remove(&number);
+            *self.outlived.entry(number).or_default() += 1;
             self.set_ready(number, now);
         }
         ended
@@ -74,7 +80,7 @@ mod tests {
         assert_eq!(queue.promote(10 * S), [(1, 1)]);
         assert_eq!((queue.job(1).state, queue.is_held_by(1, 1)), (JobState::Ready, false));
         assert!(!queue.extend_lease(1, 1, 20 * S), "it is lost");
-        assert_eq!(queue.next_due(), None);
+        assert_eq!((queue.next_due(), queue.outlived_leases(1)), (None, 1));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(crate) struct Queue {
     by_key: ByKey,
     /// The leases that were set: when they end, and of which attempt they are.
     leases: BTreeMap<u32, (Duration, u32)>,
+    /// How often an attempt of a job has outlived such a lease.
+    outlived: BTreeMap<u32, u32>,
     /// The number of jobs that wait for the jobs before them in their streams.
     blocked: usize,
 }

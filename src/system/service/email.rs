@@ -97,7 +97,7 @@ pub struct EmailRecord {
     pub email: Email,
     /// When it was sent.
     #[serde(skip)]
-    pub made: CreatedAt,
+    pub created: CreatedAt,
 }
 
 /// A request to [`EmailService`].
@@ -159,7 +159,7 @@ impl EmailService {
             self.keys.store(key, answer.clone(), cx);
         }
         email.idempotency_key = key;
-        self.records.push(EmailRecord { email_id, email, made: cx.made() });
+        self.records.push(EmailRecord { email_id, email, created: cx.created_at() });
         Ok(answer)
     }
 }
@@ -182,7 +182,7 @@ impl Service for EmailService {
                 let wanted = |record: &&EmailRecord| {
                     record.email.to == email
                         && record.email.template_id == template_id
-                        && cx.shows(record.made)
+                        && cx.shows(record.created)
                 };
                 Reply::Emails(self.records.iter().filter(wanted).cloned().collect())
             }

@@ -14,11 +14,11 @@ use crate::system::exact_json;
 ///
 /// A key never expires unless [`forgotten_after`](Keys::forgotten_after) is set. A known key with *different*
 /// parameters gets the stored answer: the second request never happens, which is a violation in every run. With
-/// [`refuse_reused`](Keys::refuse_reused) the request is rejected with 400 instead.
+/// [`reject_reuse`](Keys::reject_reuse) the request is rejected with 400 instead.
 #[derive(Clone, Debug, Serialize)]
 pub struct Keys<A> {
     forgotten_after: Option<Duration>,
-    refuse_reused: bool,
+    reject_reuse: bool,
     stored: BTreeMap<String, StoredAnswer<A>>,
     /// The number of effects when a key was last looked up.
     #[serde(skip)]
@@ -45,7 +45,7 @@ enum FirstRequest {
 
 impl<A> Default for Keys<A> {
     fn default() -> Self {
-        Self { forgotten_after: None, refuse_reused: false, stored: BTreeMap::new(), effects: 0 }
+        Self { forgotten_after: None, reject_reuse: false, stored: BTreeMap::new(), effects: 0 }
     }
 }
 
@@ -57,8 +57,8 @@ impl<A: Clone> Keys<A> {
     }
 
     /// Rejects a known key with different parameters.
-    pub fn refuse_reused(&mut self) {
-        self.refuse_reused = true;
+    pub fn reject_reuse(&mut self) {
+        self.reject_reuse = true;
     }
 
     /// Removes all keys.
@@ -69,7 +69,7 @@ impl<A: Clone> Keys<A> {
     /// Returns the answer stored under the key, if the key is known. `body` is the request without the key.
     ///
     /// # Errors
-    /// If the parameters differ from those of the first request and [`refuse_reused`](Keys::refuse_reused) is set.
+    /// If the parameters differ from those of the first request and [`reject_reuse`](Keys::reject_reuse) is set.
     ///
     /// # Panics
     /// If `body` cannot be serialized as JSON.
@@ -100,7 +100,7 @@ impl<A: Clone> Keys<A> {
                 let at = cx.ledger.effects().iter().filter(|e| !e.given && !e.tells).count();
                 cx.ledger.repeats.push(RepeatedRequest { by, service, operation, at });
             } else {
-                if self.refuse_reused {
+                if self.reject_reuse {
                     let reason =
                         format!("the idempotency key {key:?} was used before, with different parameters");
                     return Err(Refusal { status: 400, reason });

@@ -4,6 +4,8 @@
 
 pub mod error_tracker;
 mod keys;
+pub(crate) mod notifier;
+pub(crate) mod partition;
 pub mod email;
 pub mod fulfillment;
 mod function;
@@ -36,6 +38,7 @@ use crate::search::input::{Inputs, RequestChoice};
 use crate::system::effect::{Effect, Ledger, Reuse};
 use crate::system::exact_json;
 use crate::system::generated::Generated;
+use crate::system::job::kind_of;
 
 /// An external service: a state machine that answers requests and makes effects.
 ///
@@ -286,6 +289,15 @@ pub struct ServiceContext<'a> {
     pub(crate) tells: bool,
     /// The inputs of the environment, if refusals can be explored.
     pub(crate) inputs: Option<Environment<'a>>,
+    /// The requests with which the service calls back.
+    pub(crate) webhooks: Vec<Webhook>,
+}
+
+/// A request that a service sends to the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Webhook {
+    pub(crate) kind: &'static str,
+    pub(crate) payload: String,
 }
 
 /// The inputs of the run, for a service.
@@ -308,7 +320,7 @@ impl ServiceContext<'_> {
     }
 
     /// The current time, to be stored in a record. Records that the test body makes count as old.
-    pub fn made(&self) -> CreatedAt {
+    pub fn created_at(&self) -> CreatedAt {
         CreatedAt((!self.given).then_some(self.now))
     }
 
@@ -318,6 +330,64 @@ impl ServiceContext<'_> {
     pub fn shows(&self, record: CreatedAt) -> bool {
         self.given
             || record.0.is_none_or(|made| self.lag.is_zero() || made.saturating_add(self.lag) <= self.now)
+    }
+
+    /// Calls back: sends a webhook, which a process handles like a job of this kind (`p.handle`).
+    ///
+    /// In the fault-free run it arrives one second after the reply to the call. It may also arrive before the reply,
+    /// or an hour late, and like any job twice; and never, if the test asks for lost jobs
+    /// ([`World::explore_lost_jobs`](crate::World::explore_lost_jobs)). If its handler fails, the service sends it again, according to the
+    /// retries of the handler. Webhooks know no locks and no order of your queue.
+    ///
+    /// ```
+    /// use retryproof::service::{ServiceContext, function};
+    /// use retryproof::{Explore, Verdict, World};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// /// The bank has booked a transfer.
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Booked(String);
+    ///
+    /// let explore = |asks_again: bool| {
+    ///     Explore::new().deviations(1).run(async move |world: &World| {
+    ///         let book = |order: String, cx: &mut ServiceContext<'_>| {
+    ///             cx.webhook(&Booked(order.clone()));
+    ///             cx.effect("book", Some(&order), &order, "tx_")
+    ///         };
+    ///         let bank = world.service("bank", function("book", book).honors_keys(|order| Some(order)));
+    ///         world.process("worker", move |p| {
+    ///             let (bank, store) = (p.client(&bank), p.store());
+    ///             p.handle(async move |order: String| -> Result<(), Box<dyn std::error::Error>> {
+    ///                 bank.call(order.clone()).await?;
+    ///                 store.set_if_absent(order, &"booking", None).await?;
+    ///                 Ok(())
+    ///             });
+    ///             let store = p.store();
+    ///             p.handle(async move |Booked(order): Booked| -> Result<(), Box<dyn std::error::Error>> {
+    ///                 match store.get::<String>(order.clone()).await? {
+    ///                     Some(_) => store.put(order, &"booked").await?,
+    ///                     None if asks_again => return Err("an order that is not known yet".into()),
+    ///                     None => {} // the bug: the bank does not send it again
+    ///                 }
+    ///                 Ok(())
+    ///             });
+    ///         });
+    ///         world.enqueue("order-6".to_owned());
+    ///         world.settle().await;
+    ///     })
+    /// };
+    /// assert_eq!(explore(true).verdict(), Verdict::RetryProof);
+    /// let report = explore(false);
+    /// assert_eq!(report.verdict(), Verdict::Violated);
+    /// let is_early = |scenario: String| scenario.ends_with("bank.book:webhook=before-reply");
+    /// assert!(report.violations().iter().any(|violation| is_early(violation.scenario.to_string())), "{report}");
+    /// ```
+    ///
+    /// # Panics
+    /// If `request` cannot be serialized as JSON.
+    pub fn webhook<J: Serialize + 'static>(&mut self, request: &J) {
+        let payload = serde_json::to_string(request).expect("a webhook can be written as JSON");
+        self.webhooks.push(Webhook { kind: kind_of::<J>(), payload });
     }
 
     /// Registers a generated number, which has no meaning of its own.

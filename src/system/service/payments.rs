@@ -98,7 +98,7 @@ pub struct ChargeRecord {
     pub answer: ChargeOutcome,
     /// When it was made.
     #[serde(skip)]
-    pub made: CreatedAt,
+    pub created: CreatedAt,
 }
 
 impl ChargeRecord {
@@ -189,7 +189,7 @@ impl Payments {
             _ => {}
         }
         charge.metadata.idempotency_key = key;
-        self.records.push(ChargeRecord { charge, answer: answer.clone(), made: cx.made() });
+        self.records.push(ChargeRecord { charge, answer: answer.clone(), created: cx.created_at() });
         Ok(answer)
     }
 }
@@ -209,7 +209,8 @@ impl Service for Payments {
         match request {
             Request::Charge(charge) => self.charge(charge, None, cx).map(Reply::Charged),
             Request::Charges { order_id } => {
-                let wanted = |r: &&ChargeRecord| r.charge.metadata.order_id == order_id && cx.shows(r.made);
+                let wanted =
+                    |r: &&ChargeRecord| r.charge.metadata.order_id == order_id && cx.shows(r.created);
                 Ok(Reply::Charges(self.records.iter().filter(wanted).cloned().collect()))
             }
         }

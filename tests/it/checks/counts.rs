@@ -64,6 +64,27 @@ fn a_sleep_and_an_enqueue() {
 }
 
 #[test]
+fn a_call_and_its_webhook() {
+    // The call has the 12 choices of a charge, and the webhook may come before the reply or late: 2. The webhook itself
+    // has start 1, end 1, ack 1: 3.
+    let report = one_deviation().run(async |world: &World| {
+        let book = |order: u32, cx: &mut retryproof::service::ServiceContext<'_>| {
+            cx.webhook(&order.to_string());
+            cx.effect("book", Some("6"), &order, "tx_")
+        };
+        let bank = world.service("bank", retryproof::service::function("book", book));
+        world.process("worker", move |p| {
+            let bank = p.client(&bank);
+            p.handle(async move |order: u32| bank.call(order).await.map(drop));
+            p.handle(async |_: String| ());
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.runs(), 1 + 12 + 2 + 3, "{report}");
+}
+
+#[test]
 fn bounds_for_one_kind() {
     let runs = |explore: Explore| explore_charging(&explore).runs();
     // Of the 12 single deviations, 5 are faults, 5 are crashes, and 2 are deliveries.

@@ -515,7 +515,9 @@ fn a_lease_is_counted_from_the_receipt_and_a_heartbeat_extends_it() {
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     has_line(
         &report,
-        expect!["t+6h 10m    its lease ends: the job is redelivered while this attempt is still running"],
+        expect![
+            "50 attempts of job#1 Order took longer than its lease of 30s, and no end: set a longer `.lease(…)`, extend it during the work (`extend_lease`), or limit the deliveries (`.max_receives(…)`)"
+        ],
     );
     assert_green(&slow(&Explore::new().name("test"), true));
 }

@@ -12,6 +12,7 @@ mod nondeterminism;
 mod limits;
 mod merging;
 mod oracles;
+mod other_threads;
 #[cfg(all(feature = "progress", target_os = "linux"))]
 mod progress;
 mod replays;
@@ -22,7 +23,9 @@ mod services;
 mod shards;
 mod wording;
 mod threads;
+mod versions;
 mod waits;
+mod webhooks;
 
 use crate::support::{assert_green, assert_violated, one_deviation, own_test};
 use retryproof::job::JobResult;

@@ -5,6 +5,7 @@ mod giving_up;
 mod guarantees;
 mod ignored;
 mod inputs;
+mod inputs_table;
 mod kinds;
 mod names;
 mod orders;

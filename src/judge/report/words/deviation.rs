@@ -47,6 +47,16 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         {
             format!("{service}.{operation} takes effect after the calls that are made beside it")
         }
+        (DeviationKind::Preemption, Site::Call { service, operation })
+            if choice.label.point == Point::Webhook =>
+        {
+            let when = match choice.taken {
+                1 => "calls back before its reply",
+                2 => "calls back an hour late",
+                _ => "never calls back",
+            };
+            format!("{service}.{operation} {when}")
+        }
         (DeviationKind::Preemption, _) if choice.label.point == Point::Take => {
             format!("{} takes the job", instead.map_or(option, who))
         }
@@ -75,6 +85,7 @@ fn crash(site: Site, point: Point) -> String {
         (Site::Wait(WaitKind::Connection), _) => {
             "while the job waits for a connection to the store".to_owned()
         }
+        (Site::Wait(WaitKind::Notification), _) => "while it listens".to_owned(),
         (Site::Wait(what), _) => format!("during a {what}"),
         (Site::Line(_), _) => "before this line".to_owned(),
         (Site::Queue, _) => "at the queue".to_owned(),

@@ -172,7 +172,7 @@ struct StoredRow {
     expires: Option<Duration>,
     /// The number of the last commit that changed it.
     changed: u64,
-    made: CreatedAt,
+    created: CreatedAt,
     /// Earlier versions, for replicas that lag, if there are any.
     past: Vec<PastValue>,
 }
@@ -181,14 +181,14 @@ struct StoredRow {
 struct PastValue {
     value: Option<Json>,
     version: u64,
-    made: CreatedAt,
+    created: CreatedAt,
 }
 
 impl StoredRow {
     /// Reports whether the row outlives everything that could wait for its expiration. This depends on its total time
     /// to live, not on the time left, because the time left differs between runs of different length.
     fn stays(&self) -> bool {
-        self.expires.is_none_or(|at| at.saturating_sub(self.made.0.unwrap_or_default()) > LONG_LIVED)
+        self.expires.is_none_or(|at| at.saturating_sub(self.created.0.unwrap_or_default()) > LONG_LIVED)
     }
 
     fn shown(&self, now: Duration) -> Option<VisibleRow> {
@@ -203,10 +203,10 @@ impl StoredRow {
 
     /// The row as a replica shows it, which may lag.
     fn shown_by_replica(&self, cx: &ServiceContext<'_>) -> Option<VisibleRow> {
-        if cx.shows(self.made) {
+        if cx.shows(self.created) {
             return self.shown(cx.now());
         }
-        let past = self.past.iter().rfind(|past| cx.shows(past.made))?;
+        let past = self.past.iter().rfind(|past| cx.shows(past.created))?;
         let version = past.version;
         past.value.as_ref().map(|value| VisibleRow { value: value.clone(), version, expires: None })
     }
@@ -290,7 +290,7 @@ impl Database {
                 let (change, reply) = change::decide(write, seen, cx.now());
                 if let Some(change) = change {
                     self.commits += 1;
-                    self.apply(change, cx.made());
+                    self.apply(change, cx.created_at());
                 }
                 reply
             }
@@ -309,17 +309,17 @@ impl Database {
     }
 
     /// Changes a row, as part of the last commit.
-    fn apply(&mut self, Change { key, value, expires }: Change, made: CreatedAt) {
+    fn apply(&mut self, Change { key, value, expires }: Change, created: CreatedAt) {
         self.has_expiring |= expires.is_some();
         let row = self.rows.entry(key).or_default();
         if self.has_replicas && row.version > 0 {
-            row.past.push(PastValue { value: row.value.take(), version: row.version, made: row.made });
+            row.past.push(PastValue { value: row.value.take(), version: row.version, created: row.created });
         }
         row.version += 1;
         if row.expires.is_some() || expires.is_some() {
             self.moved.push((row.expires, expires));
         }
-        (row.value, row.expires, row.made, row.changed) = (value, expires, made, self.commits);
+        (row.value, row.expires, row.created, row.changed) = (value, expires, created, self.commits);
     }
 }
 
@@ -369,9 +369,9 @@ impl Service for Database {
         // Only transactions use the numbers of commits, and they die with their processes. Only replicas use the
         // times.
         let mut text = String::new();
-        for (key, StoredRow { value, version, expires, made, past, .. }) in &self.rows {
-            let made = self.has_replicas.then_some((made, past));
-            let _ = write!(text, "{key:?} {value:?} {version} {expires:?} {made:?};");
+        for (key, StoredRow { value, version, expires, created, past, .. }) in &self.rows {
+            let created = self.has_replicas.then_some((created, past));
+            let _ = write!(text, "{key:?} {value:?} {version} {expires:?} {created:?};");
         }
         let _ = write!(text, "{:?}", self.sequences);
         Some(text)

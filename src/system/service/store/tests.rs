@@ -28,8 +28,18 @@ impl Desk {
         let (now, lag, by, service) = (self.now, self.lag, Actor::Test, "store".into());
         let mut ledger = Ledger::default();
         let (given, place, tells) = (false, None, false);
-        let mut cx =
-            ServiceContext { ledger: &mut ledger, service, now, by, given, place, lag, tells, inputs: None };
+        let mut cx = ServiceContext {
+            ledger: &mut ledger,
+            service,
+            now,
+            by,
+            given,
+            place,
+            lag,
+            tells,
+            inputs: None,
+            webhooks: Vec::new(),
+        };
         let request = Request { ask, transaction };
         assert_eq!(self.database.blocks(&request, now), None, "who asks has waited");
         self.database.answer(request, &mut cx).expect("a database refuses nothing")

@@ -202,7 +202,7 @@ impl Database {
             open.snapshot = Some(Snapshot { at: self.commits, rows: self.rows.clone() });
         }
         if let Ask::Commit {} = ask {
-            let committed = self.commit(open, cx.made());
+            let committed = self.commit(open, cx.created_at());
             self.release(id);
             return committed.map(|()| Reply::Done(true));
         }
@@ -282,7 +282,7 @@ impl Database {
         Ok(())
     }
 
-    fn commit(&mut self, open: OpenTransaction, made: CreatedAt) -> Result<(), StoreError> {
+    fn commit(&mut self, open: OpenTransaction, created: CreatedAt) -> Result<(), StoreError> {
         let OpenTransaction { snapshot, writes, reads, prefixes, .. } = open;
         if writes.is_empty() {
             return Ok(());
@@ -295,7 +295,7 @@ impl Database {
             }
         }
         self.commits += 1;
-        writes.into_values().for_each(|change| self.apply(change, made));
+        writes.into_values().for_each(|change| self.apply(change, created));
         Ok(())
     }
 }
