@@ -17,6 +17,9 @@ const LIBRARY: Option<&[u8]> = None;
 /// The length of the file, which has eight bytes for each number of a process.
 const LENGTH: u64 = 8 << 22;
 
+/// The environment that a server needs.
+pub(crate) type Environment = Vec<(&'static str, PathBuf)>;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct ServerClock {
@@ -33,7 +36,7 @@ impl ServerClock {
         clippy::disallowed_methods,
         reason = "programs also compare times of the server with their own clock"
     )]
-    pub(crate) fn install(directory: &Path) -> io::Result<Option<(Self, Vec<(&'static str, PathBuf)>)>> {
+    pub(crate) fn install(directory: &Path) -> io::Result<Option<(Self, Environment)>> {
         let Some(library) = LIBRARY else { return Ok(None) };
         let (path, preloaded) = (directory.join("clock"), directory.join("clock.so"));
         fs::write(&preloaded, library)?;

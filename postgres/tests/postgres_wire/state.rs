@@ -357,7 +357,7 @@ fn a_statement_sees_the_time_of_its_world_and_still_times_out() {
             let before: i64 = sqlx::query_scalar(now).fetch_one(&pool).await?;
             tokio::time::sleep(Duration::from_secs(86_400)).await;
             let after: i64 = sqlx::query_scalar(now).fetch_one(&pool).await?;
-            // It stands still between two statements, and goes on with what waits.
+            // It does not move between two statements, and goes on in one that waits.
             let paused =
                 "WITH a AS (SELECT clock_timestamp() AS t), b AS MATERIALIZED (SELECT pg_sleep(0.2) FROM a)
                 SELECT (extract(epoch FROM clock_timestamp() - a.t) * 1000)::bigint FROM a, b";
