@@ -69,9 +69,9 @@ pub(crate) fn panic_of(code: impl FnOnce()) -> String {
     }
 }
 
-/// Returns the lines of a text that have this part.
+/// Returns the lines of a text that have this part, without their indentation.
 pub(crate) fn lines_of(text: &str, part: &str) -> String {
-    text.lines().filter(|line| line.contains(part)).map(|line| format!("{line}\n")).collect()
+    text.lines().filter(|line| line.contains(part)).map(|line| format!("{}\n", line.trim_start())).collect()
 }
 
 /// Returns the only line of a text that has this part.

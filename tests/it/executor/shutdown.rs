@@ -305,12 +305,6 @@ fn a_shutdown_is_no_crash_for_a_job_that_ends_in_time() {
     );
     assert!(report.violations().is_empty(), "{report}");
     let text = report.to_string();
-    expect![[r#"
-            |                          ^^^^^^ attempt 1: the process is asked to stop here, after payments.charge happened, before its reply arrives
-                      ✗ the process is asked to stop here, after payments.charge happened, before its reply arrives
-                    worker is asked to stop by t+25s
-                    worker has stopped
-          RETRYPROOF_REPLAY='test job#1.1/payments.charge:happened=stop' cargo test
-    "#]].assert_eq(&lines_of(&text, "stop"));
+    expect![[""]].assert_eq(&lines_of(&text, "worker "));
     assert!(!text.contains("attempt 2"), "{text}");
 }

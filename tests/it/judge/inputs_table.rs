@@ -37,7 +37,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     ("J18", &["tests/it/judge/ignored::input_18_numbers_with_gaps"]),
     ("J19", &["tests/it/judge/ignored::input_19_a_volatile_field_of_a_body"]),
-    ("J20", &["tests/it/judge/inputs::input_20_the_key_of_a_later_attempt_derives_from_the_first_refusal"]),
+    ("J20", &["tests/it/judge/refusals::input_20_the_key_of_a_later_attempt_derives_from_the_first_refusal"]),
     ("J21", &["tests/it/judge/names::input_21_ids_of_identical_mails_are_names"]),
     ("J22", &["tests/it/judge/orders::input_22_seven_jobs_that_write_the_same_row_are_right"]),
     ("J23", &["tests/it/judge/terms::input_23_a_job_that_may_be_lost"]),
@@ -49,6 +49,8 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("J25", &["tests/it/judge/terms::input_25_a_hook_that_is_posted_until_it_answers"]),
+    ("J26", &["tests/it/checks/other_threads::input_26_results_of_spawn_blocking"]),
+    ("J27", &["tests/it/checks/other_threads::input_27_scoped_threads_that_are_joined"]),
     ("J28", &["tests/it/judge/assignments::input_28_a_condition_that_reads_the_store"]),
     ("J29", &["tests/it/judge/assignments::input_29_the_same_request_again_after_an_answer_without_effect"]),
     (
@@ -81,7 +83,7 @@ const ROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rows without a test yet. Add none.
-const OPEN: &[&str] = &["J26", "J27", "J46", "J47", "J48", "J49", "J50", "J51"];
+const OPEN: &[&str] = &["J46", "J47", "J48", "J49", "J50", "J51"];
 
 #[test]
 fn the_specification_has_the_same_inputs() {

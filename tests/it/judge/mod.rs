@@ -10,6 +10,7 @@ mod kinds;
 mod names;
 mod orders;
 mod panics;
+mod refusals;
 mod requests;
 mod seeded;
 mod terms;
