@@ -10,6 +10,9 @@ use crate::server::Server;
 const LONGEST: usize = 64 << 20;
 /// The real time that a statement may take, without waiting for a lock.
 const SLOWEST: Duration = Duration::from_secs(30);
+/// The number of reads without a result after which a server is asked that should have said itself that a backend waits.
+/// The client may have turned such messages off.
+const QUIET: u32 = 4;
 /// Rolls back what is open, and forgets everything else that the client has set.
 const CLEANING: [&str; 2] = ["ROLLBACK", "DISCARD ALL"];
 
@@ -47,12 +50,22 @@ pub(crate) struct Backend {
     /// The server's answer to it. Empty if the client had to say more to be let in.
     pub(crate) greeting: Vec<u8>,
     pub(crate) pid: u32,
+    /// The number, and the secret that allows to cancel a statement.
+    cancel_key: [u8; 8],
+    /// Whether the statement that waits has been canceled.
+    pub(crate) is_canceled: bool,
+    /// The kinds of messages that the server sends only because the proxy wants some of them.
+    pub(crate) unwanted: &'static [&'static str],
     /// The status of the transaction: `I`, `T` or `E`.
     pub(crate) status: u8,
     until: Option<Until>,
     reply: Vec<u8>,
     /// Whether the server waits for data to copy.
     pub(crate) is_copying: bool,
+    /// Whether a part of a batch has been answered, and its end has not come.
+    pub(crate) has_flushed: bool,
+    /// Whether the server skips everything up to the end of the batch, because of an error in it.
+    skips: bool,
 }
 
 impl Backend {
@@ -66,10 +79,15 @@ impl Backend {
             key: first.to_vec(),
             greeting: Vec::new(),
             pid: 0,
+            cancel_key: [0; 8],
+            is_canceled: false,
+            unwanted: &[],
             status: b'I',
             until: None,
             reply: Vec::new(),
             is_copying: false,
+            has_flushed: false,
+            skips: false,
         };
         let greeting = backend.greet()?;
         if let (Collected::Reply(bytes), b'Z') = (&greeting, backend.until_greeted()) {
@@ -102,8 +120,8 @@ impl Backend {
             match message.kind() {
                 b'E' => return Ok(Collected::LastWords(bytes)),
                 b'K' => {
-                    let pid = message.body().first_chunk().map(|pid| u32::from_be_bytes(*pid));
-                    self.pid = pid.ok_or(ErrorKind::InvalidData)?;
+                    self.cancel_key = *message.body().first_chunk().ok_or(ErrorKind::InvalidData)?;
+                    self.pid = message.body().first_chunk().map_or(0, |pid| u32::from_be_bytes(*pid));
                 }
                 b'R' if !matches!(message.body(), [0, 0, 0, 0] | [0, 0, 0, 12, ..]) => {
                     return Ok(Collected::Reply(bytes));
@@ -115,7 +133,23 @@ impl Backend {
     }
 
     pub(crate) fn is_between_requests(&self) -> bool {
-        self.until.is_none() && !self.is_copying && self.pid != 0
+        self.until.is_none() && !self.is_copying && !self.has_flushed && self.pid != 0
+    }
+
+    /// Reports whether a batch waits for a lock. Only then does anything else run before its end.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Its number, also after it has ended.
+    pub(crate) fn number(&self) -> u32 {
+        self.cancel_key.first_chunk().map_or(0, |number| u32::from_be_bytes(*number))
+    }
+
+    /// The message that cancels its statement.
+    pub(crate) fn cancel_request(&self) -> Vec<u8> {
+        let code = 80_877_102_u32.to_be_bytes();
+        [&16_u32.to_be_bytes()[..], &code, &self.cancel_key].concat()
     }
 
     /// Sends a batch and reads the reply.
@@ -126,25 +160,32 @@ impl Backend {
         until: Until,
     ) -> io::Result<Collected> {
         self.connection.send(bytes)?;
-        (self.until, self.is_copying) = (Some(until), false);
+        (self.until, self.is_copying, self.is_canceled) = (Some(until), false, false);
         self.reply.clear();
+        if self.skips && until != Until::Ready {
+            self.until = None;
+            return Ok(Collected::Reply(Vec::new()));
+        }
         self.collect(is_blocked)
     }
 
     /// Reads on after the backend has waited. It must not wait for the lock here.
     pub(crate) fn resume(&mut self, is_blocked: IsBlocked<'_>) -> io::Result<Collected> {
-        if !self.connection.has_input()? && is_blocked(self.pid)? {
+        // The answer to a request to cancel comes soon.
+        if !self.is_canceled && !self.connection.has_input()? && is_blocked(self.pid)? {
             return Ok(Collected::Waits);
         }
         self.collect(is_blocked)
     }
 
     fn collect(&mut self, is_blocked: IsBlocked<'_>) -> io::Result<Collected> {
-        let began = real_time();
+        let (began, mut quiet) = (real_time(), 0);
         loop {
             let Some(message) = self.connection.next()? else {
+                quiet += 1;
                 // A server of our own says by itself that a backend waits, after it has looked for a deadlock.
-                if !self.reports_waits && is_blocked(self.pid)? {
+                let may_wait = !self.is_canceled && (!self.reports_waits || quiet >= QUIET);
+                if may_wait && is_blocked(self.pid)? {
                     return Ok(Collected::Waits);
                 }
                 if began.elapsed() > SLOWEST {
@@ -153,11 +194,16 @@ impl Backend {
                 continue;
             };
             let kind = message.kind();
-            if kind == b'N' && self.reports_waits && message.field(b'V').as_deref() == Some("LOG") {
-                if message.field(b'M').is_some_and(|text| text.contains(" still waiting for ")) {
+            if kind == b'N' && self.reports_waits {
+                let (severity, text) = (message.field(b'V'), message.field(b'M').unwrap_or_default());
+                let is_log = severity.as_deref() == Some("LOG");
+                if is_log && text.contains(" still waiting for ") && !self.is_canceled {
                     return Ok(Collected::Waits);
                 }
-                continue;
+                let is_unwanted = severity.is_some_and(|severity| self.unwanted.contains(&severity.as_str()));
+                if is_unwanted || is_log && text.starts_with("process ") {
+                    continue;
+                }
             }
             self.reply.extend(&message.0);
             if self.reply.len() > LONGEST {
@@ -172,6 +218,7 @@ impl Backend {
             let is_over = match (kind, self.until) {
                 (b'Z', _) => {
                     self.status = message.body().first().copied().unwrap_or(b'I');
+                    (self.has_flushed, self.skips) = (false, false);
                     true
                 }
                 (b'G', _) => {
@@ -182,11 +229,14 @@ impl Backend {
                     self.until = Some(Until::Answers(left.saturating_sub(1)));
                     left <= 1
                 }
-                // The server skips everything up to the end of the batch.
-                (b'E', Some(Until::Answers(_))) => true,
+                (b'E', Some(Until::Answers(_))) => {
+                    self.skips = true;
+                    true
+                }
                 _ => false,
             };
             if is_over {
+                self.has_flushed |= kind != b'Z' && self.until != Some(Until::Ready);
                 self.until = None;
                 return Ok(Collected::Reply(std::mem::take(&mut self.reply)));
             }
@@ -212,4 +262,19 @@ impl Backend {
         self.reply.clear();
         Ok(())
     }
+}
+
+/// Returns the greeting of the server with another key for requests to cancel.
+pub(crate) fn with_key(mut greeting: Vec<u8>, key: [u8; 8]) -> Vec<u8> {
+    let mut at = 0;
+    while let Some(length) = greeting.get(at + 1..).and_then(|rest| rest.first_chunk()) {
+        let length = u32::from_be_bytes(*length) as usize;
+        if greeting[at] == b'K' {
+            if let Some(place) = greeting.get_mut(at + 5..at + 13) {
+                place.copy_from_slice(&key);
+            }
+        }
+        at += length + 1;
+    }
+    greeting
 }

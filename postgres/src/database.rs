@@ -79,7 +79,7 @@ impl WorldExt for World {
     fn postgres(&self, postgres: &'static Postgres) -> Database {
         let lease = Leased::take(postgres.ground());
         let database = Database { name: postgres.name, lease, ignored: Arc::default() };
-        self.wire(postgres.name, Door { name: postgres.name, lease: database.lease.clone() });
+        self.wire(postgres.name, Door::new(postgres.name, database.lease.clone()));
         let observed = database.clone();
         self.observe(postgres.name, move || observed.rows());
         database

@@ -71,6 +71,8 @@ pub(crate) struct Lease {
     pub(crate) name: String,
     pub(crate) server: &'static Server,
     admin: Mutex<Connection>,
+    /// The backend of that connection.
+    admin_backend: u32,
     schema: Mutex<Schema>,
     warm: Mutex<Vec<Backend>>,
     /// The number of batches that jobs have sent.
@@ -156,6 +158,7 @@ impl Leased {
             Some(Err(name)) => Lease::make(&ground, name),
             None => Lease::make(&ground, claim()),
         };
+        lease.set_time(Duration::ZERO);
         Arc::new(Self { ground, lease: Some(lease) })
     }
 }
@@ -174,6 +177,12 @@ impl Drop for Leased {
     }
 }
 
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.server.clock.iter().for_each(|clock| clock.clear(self.admin_backend));
+    }
+}
+
 impl Lease {
     fn make(ground: &Ground, name: String) -> Self {
         let template = &ground.template;
@@ -187,13 +196,17 @@ impl Lease {
         let made = Connection::log_in(&server.address, &name).and_then(|mut admin| {
             let schema = Schema::read(&mut admin)?;
             admin.run(LOCK_TIMEOUT)?;
-            Ok((admin, schema))
+            let number =
+                admin.run("SELECT pg_backend_pid()")?[0][0].as_deref().and_then(|number| number.parse().ok());
+            Ok((admin, number.unwrap_or_default(), schema))
         });
-        let (admin, schema) = made.unwrap_or_else(|error| panic!("the database cannot be read: {error}"));
+        let (admin, admin_backend, schema) =
+            made.unwrap_or_else(|error| panic!("the database cannot be read: {error}"));
         Self {
             name,
             server,
             admin: Mutex::new(admin),
+            admin_backend,
             schema: Mutex::new(schema),
             warm: Mutex::default(),
             batches: AtomicU64::new(0),
@@ -205,14 +218,19 @@ impl Lease {
     /// The same database as the migrations left it. If that is not possible, returns its name.
     fn cleaned(self) -> Result<Self, String> {
         if self.is_redefined.load(Ordering::Relaxed) {
-            return Err(self.name);
+            return Err(self.name.clone());
         }
         *lock(&self.known) = Default::default();
         let has_reset = lock(&self.schema).reset(&mut lock(&self.admin));
         match has_reset {
             Ok(()) => Ok(self),
-            Err(_) => Err(self.name),
+            Err(_) => Err(self.name.clone()),
         }
+    }
+
+    /// Sets the time of the world for the test's own statements.
+    pub(crate) fn set_time(&self, now: Duration) {
+        self.server.clock.iter().for_each(|clock| clock.set(self.admin_backend, now));
     }
 
     /// Runs the test's own statements.
@@ -269,7 +287,7 @@ impl Lease {
             return warm.push(backend);
         }
         drop(warm);
-        let pid = backend.pid;
+        let pid = backend.number();
         drop(backend);
         let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = {pid}");
         let mut admin = lock(&self.admin);
@@ -280,5 +298,6 @@ impl Lease {
             }
             thread::park_timeout(PAUSE);
         }
+        self.server.clock.iter().for_each(|clock| clock.clear(pid));
     }
 }

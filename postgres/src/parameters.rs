@@ -44,35 +44,52 @@ impl Parameters {
         all
     }
 
-    /// The values of a `Bind`, after the names of portal and statement: ` [1, 'a']`. Empty if there are none.
+    /// The values of a `Bind`, after the names of portal and statement, as a comment: ` /* 1, 'a' */`. Empty if there are
+    /// none.
     pub(crate) fn shown(&self, rest: &[u8]) -> String {
-        let values = self.values(rest).unwrap_or_default();
-        match values.is_empty() {
+        let values = values(rest).unwrap_or_default();
+        let shown = values.iter().enumerate().map(|(at, (format, value))| match (format, value) {
+            (_, None) => "NULL".to_owned(),
+            (0, Some(value)) => quoted(value),
+            (_, Some(value)) => of_binary(self.0.get(at).copied().unwrap_or(0), value),
+        });
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        match shown.is_empty() {
             true => String::new(),
             // A comment, so that the text can still be read as a statement.
-            false => format!(" /* {} */", values.join(", ").replace("*/", "* /").replace("/*", "/ *")),
+            false => format!(" /* {} */", shown.replace("*/", "* /").replace("/*", "/ *")),
         }
     }
+}
 
-    fn values(&self, mut rest: &[u8]) -> Option<Vec<String>> {
-        let formats = short(&mut rest)?;
-        let formats: Vec<i16> = (0..formats).map_while(|_| short(&mut rest)).collect();
-        let count = short(&mut rest)?;
-        let mut values = Vec::new();
-        for at in 0..usize::try_from(count).ok()? {
-            let format = formats.get(if formats.len() == 1 { 0 } else { at }).copied().unwrap_or(0);
-            let length = long(&mut rest)?;
-            let Ok(length) = usize::try_from(length) else {
-                values.push("NULL".to_owned());
-                continue;
-            };
-            let (value, more) = rest.split_at_checked(length)?;
-            rest = more;
-            let kind = self.0.get(at).copied().unwrap_or(0);
-            values.push(if format == 0 { quoted(value) } else { of_binary(kind, value) });
-        }
-        Some(values)
+/// The values of a `Bind` in a form that tells different values apart, whatever their types: `$`, the format, the bytes.
+pub(crate) fn told_apart(rest: &[u8]) -> Vec<String> {
+    let values = values(rest).unwrap_or_default();
+    values.iter().map(|(format, value)| format!("${format}:{value:02x?}")).collect()
+}
+
+/// The format of a value, and its bytes. `None` is `NULL`.
+type BoundValue<'a> = (i16, Option<&'a [u8]>);
+
+/// The values of a `Bind`.
+fn values(mut rest: &[u8]) -> Option<Vec<BoundValue<'_>>> {
+    let formats = short(&mut rest)?;
+    let formats: Vec<i16> = (0..formats).map_while(|_| short(&mut rest)).collect();
+    let count = short(&mut rest)?;
+    let mut values = Vec::new();
+    for at in 0..usize::try_from(count).ok()? {
+        let format = formats.get(if formats.len() == 1 { 0 } else { at }).copied().unwrap_or(0);
+        let value = match usize::try_from(long(&mut rest)?) {
+            Err(_) => None,
+            Ok(length) => {
+                let (value, more) = rest.split_at_checked(length)?;
+                rest = more;
+                Some(value)
+            }
+        };
+        values.push((format, value));
     }
+    Some(values)
 }
 
 fn quoted(value: &[u8]) -> String {
@@ -124,6 +141,11 @@ mod tests {
         for length in 0..bind.len() {
             types.shown(&bind[..length]);
         }
+        assert_eq!(
+            told_apart(&bind)[..2],
+            ["$1:Some([00, 00, 00, 2a])", "$1:Some([61, 20, 2a, 2f, 20, 62])"]
+        );
+        assert_eq!(told_apart(&bind)[4], "$1:None");
     }
 
     #[test]

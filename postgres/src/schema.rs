@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::connection::Connection;
+use crate::sql::calls_any;
 
 /// The meaning of a column for a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +22,6 @@ pub(crate) struct Column {
     pub(crate) kind: ColumnKind,
     /// Whether JSON holds its values exactly. Others are compared as text.
     pub(crate) is_precise: bool,
-    /// Whether rows can be put back with it: it is not computed from other columns.
-    pub(crate) is_stored: bool,
 }
 
 /// A column that refers to a row of another table.
@@ -42,8 +41,11 @@ pub(crate) struct Table {
     pub(crate) source: String,
     /// As a report shows it.
     pub(crate) shown: String,
+    /// Without those that are computed from other columns.
     pub(crate) columns: Vec<Column>,
     pub(crate) references: Vec<Reference>,
+    /// Whether it is a table. The rows of a materialized view cannot be put back, and say nothing of their own.
+    pub(crate) is_table: bool,
 }
 
 /// The rows of all tables, in the order of the tables: each row as JSON.
@@ -68,17 +70,22 @@ pub(crate) struct Schema {
 
 const TABLES: &str = "SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
         CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END, \
-        CASE c.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END \
+        CASE c.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END, c.relkind <> 'm' \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
+    WHERE c.relkind IN ('r', 'p', 'm') AND c.relispopulated AND NOT c.relispartition AND c.relpersistence <> 't' \
         AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' \
     ORDER BY 3";
 
-const COLUMNS: &str = "SELECT a.attrelid, a.attname, t.typname, coalesce(pg_get_expr(d.adbin, d.adrelid), ''), \
-        a.attidentity <> '', a.attgenerated <> '' \
-    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+/// The type is that below all domains. Columns that are computed from others say nothing of their own.
+const COLUMNS: &str = "WITH RECURSIVE bases AS ( \
+        SELECT oid, oid AS base, typbasetype AS next, typdefault AS value FROM pg_type \
+        UNION ALL SELECT b.oid, t.oid, t.typbasetype, coalesce(b.value, t.typdefault) \
+            FROM bases b JOIN pg_type t ON t.oid = b.next) \
+    SELECT a.attrelid, a.attname, t.typname, coalesce(pg_get_expr(d.adbin, d.adrelid), b.value, ''), \
+        a.attidentity <> '' \
+    FROM pg_attribute a JOIN bases b ON b.oid = a.atttypid AND b.next = 0 JOIN pg_type t ON t.oid = b.base \
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
-    WHERE a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attrelid, a.attnum";
 
 const REFERENCES: &str = "SELECT f.conrelid, a.attname, f.confrelid, b.attname \
     FROM pg_constraint f \
@@ -91,8 +98,9 @@ const SEQUENCES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.r
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1";
 
-const VOLATILE: &str = "SELECT DISTINCT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-    WHERE p.provolatile = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
+/// Functions whose result may differ from call to call, and whether they are the user's own.
+const VOLATILE: &str = "SELECT DISTINCT p.proname, n.nspname NOT IN ('pg_catalog', 'information_schema') \
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.provolatile = 'v' ORDER BY 1, 2";
 
 /// After this many resets, the dead rows of a table are removed, because they make each scan slower.
 const VACUUM_EVERY: u32 = 200;
@@ -109,29 +117,35 @@ fn text(value: &Option<String>) -> String {
     value.clone().unwrap_or_default()
 }
 
-/// Adds the columns and the references of all tables, whose numbers in the catalog are `oids`.
-fn read_columns(admin: &mut Connection, oids: &[String], tables: &mut [Table]) -> io::Result<()> {
+fn is_true(value: &Option<String>) -> bool {
+    value.as_deref() == Some("t")
+}
+
+/// Adds the columns and the references of all tables, whose numbers in the catalog are `oids`. `volatile` has the names
+/// of functions whose result may differ from call to call.
+fn read_columns(
+    admin: &mut Connection,
+    oids: &[String],
+    volatile: &BTreeSet<String>,
+    tables: &mut [Table],
+) -> io::Result<()> {
     let index = |oid: &Option<String>| oids.iter().position(|known| Some(known) == oid.as_ref());
     for row in admin.run(COLUMNS)? {
-        let (Some(table), is_true) = (index(&row[0]), |at: usize| row[at].as_deref() == Some("t")) else {
-            continue;
-        };
-        let (kind, default) = (text(&row[2]), text(&row[3]).to_lowercase());
+        let Some(table) = index(&row[0]) else { continue };
+        let kind = text(&row[2]);
         if matches!(kind.as_str(), "xid" | "xid8" | "tid" | "cid" | "pg_lsn") {
             continue;
         }
-        let is_generated = is_true(4)
-            || default.contains("nextval(")
-            || kind == "uuid" && (default.contains("uuid(") || default.contains("uuid_generate"));
+        // Also by a function of the user's own, such as one for `uuidv7`.
+        let is_generated = is_true(&row[4]) || calls_any(&text(&row[3]), volatile);
         let is_time = matches!(kind.as_str(), "timestamptz" | "timestamp" | "date");
-        let meaning = match (is_generated, is_time) {
-            (true, _) => ColumnKind::Generated,
-            (_, true) => ColumnKind::Time,
+        let meaning = match (is_time, is_generated) {
+            (true, _) => ColumnKind::Time,
+            (_, true) => ColumnKind::Generated,
             _ => ColumnKind::Plain,
         };
         let is_precise = !matches!(kind.as_str(), "numeric" | "float4" | "float8" | "money");
-        let name = text(&row[1]);
-        tables[table].columns.push(Column { name, kind: meaning, is_precise, is_stored: !is_true(5) });
+        tables[table].columns.push(Column { name: text(&row[1]), kind: meaning, is_precise });
     }
     for row in admin.run(REFERENCES)? {
         let (Some(from), Some(table)) = (index(&row[0]), index(&row[2])) else { continue };
@@ -153,10 +167,15 @@ impl Schema {
                 shown: text(&row[2]),
                 columns: Vec::new(),
                 references: Vec::new(),
+                is_table: is_true(&row[4]),
             })
             .collect();
-        read_columns(admin, &oids, &mut tables)?;
-        let volatile = admin.run(VOLATILE)?.iter().map(|row| text(&row[0])).collect();
+        let functions = admin.run(VOLATILE)?;
+        let names = |functions: &mut dyn Iterator<Item = &Vec<Option<String>>>| {
+            functions.map(|row| text(&row[0])).collect::<BTreeSet<_>>()
+        };
+        read_columns(admin, &oids, &names(&mut functions.iter()), &mut tables)?;
+        let volatile = names(&mut functions.iter().filter(|row| is_true(&row[1])));
         let mut sequences = Vec::new();
         for row in admin.run(SEQUENCES)? {
             let name = text(&row[0]);
@@ -183,7 +202,7 @@ impl Schema {
         for table in &schema.tables {
             schema.copies.push(admin.copy_out(&format!(
                 "COPY (SELECT {} FROM {}) TO STDOUT",
-                stored(table),
+                columns(table),
                 table.source
             ))?);
         }
@@ -209,6 +228,9 @@ impl Schema {
     pub(crate) fn reset(&mut self, admin: &mut Connection) -> io::Result<()> {
         let rows = self.rows(admin)?;
         let dirty: Vec<usize> = (0..rows.len()).filter(|&table| rows[table] != self.initial[table]).collect();
+        if dirty.iter().any(|&table| !self.tables[table].is_table) {
+            return Err(io::Error::other("a materialized view has changed"));
+        }
         let mut text = self.sequences.clone();
         let is_quiet = self.is_superuser && !dirty.is_empty();
         if is_quiet {
@@ -224,9 +246,10 @@ impl Schema {
                 dirty
             }
             (false, false) => {
-                let names: Vec<_> = self.tables.iter().map(|table| table.name.as_str()).collect();
+                let all: Vec<_> = (0..self.tables.len()).filter(|&at| self.tables[at].is_table).collect();
+                let names: Vec<_> = all.iter().map(|&at| self.tables[at].name.as_str()).collect();
                 text += &format!("TRUNCATE {} CASCADE;", names.join(", "));
-                (0..self.tables.len()).collect()
+                all
             }
         };
         if !text.is_empty() {
@@ -264,15 +287,14 @@ impl Schema {
     }
 }
 
-/// The columns of a table that are stored.
-fn stored(table: &Table) -> String {
-    let stored = table.columns.iter().filter(|column| column.is_stored);
-    stored.map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
+/// The columns of a table that are read and put back.
+fn columns(table: &Table) -> String {
+    table.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
-/// A table with the columns that are stored.
+/// A table with the columns that are put back.
 fn of(table: &Table) -> String {
-    match stored(table).as_str() {
+    match columns(table).as_str() {
         "" => table.name.clone(),
         columns => format!("{} ({columns})", table.name),
     }

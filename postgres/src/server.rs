@@ -1,14 +1,12 @@
 //! A PostgreSQL server for the tests of a binary: its own, from the installed programs, or the one in `DATABASE_URL`.
 
 use std::env;
-use std::fs;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
-use std::os::unix::process::CommandExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::clock::ServerClock;
+use crate::installed::{InstalledServer, binaries};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,42 +32,17 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     /// Whether it was started here, so that it trusts everybody and tells who waits for a lock.
     pub(crate) is_own: bool,
-    _own: Option<Own>,
+    /// Without one, the server sees the real time.
+    pub(crate) clock: Option<ServerClock>,
+    _own: Option<InstalledServer>,
 }
-
-#[derive(Debug)]
-struct Own {
-    /// Ends the server when its input ends, which happens when this process ends for any reason.
-    keeper: Child,
-}
-
-static STARTED: AtomicU32 = AtomicU32::new(0);
-
-/// The variable with the folder of PostgreSQL's programs, for those who have more than one version.
-const FOLDER: &str = "RETRYPROOF_POSTGRES_BIN";
-
-/// The user of the server if the tests run as root, which PostgreSQL rejects: `nobody`.
-const NOBODY: u32 = 65_534;
 
 const SETTINGS: &str = "
-    listen_addresses = ''
-    fsync = off
-    full_page_writes = off
-    synchronous_commit = off
-    wal_level = minimal
-    max_wal_senders = 0
-    checkpoint_timeout = 1h
-    autovacuum = off
-    jit = off
-    track_counts = off
     max_connections = 1000
-    unix_socket_permissions = 0700
-    shared_buffers = 32MB
     # A session that waits for a lock looks for a deadlock first, and then says that it waits. The door listens for that,
     # so the one that closes the circle is always the one that fails.
     deadlock_timeout = 1ms
     log_lock_waits = on
-    log_min_messages = fatal
 ";
 
 /// The text of a skipped test.
@@ -108,128 +81,29 @@ impl Server {
             Some(url) => {
                 let address = Address::parse(&url)
                     .unwrap_or_else(|error| panic!("DATABASE_URL is no URL of a server: {error}"));
-                Self { address, is_own: false, _own: None }
+                Self { address, is_own: false, clock: None, _own: None }
             }
-            None => Self::start(&binaries().unwrap_or_else(|| panic!("{NONE}"))),
+            None => {
+                let mut clock = None;
+                let prepare = |directory: &Path| {
+                    let installed = ServerClock::install(directory);
+                    let installed =
+                        installed.unwrap_or_else(|error| panic!("the clock cannot be made: {error}"));
+                    let (made, environment) = installed.unzip();
+                    clock = made;
+                    environment.unwrap_or_default()
+                };
+                let own = InstalledServer::start(SETTINGS, prepare).unwrap_or_else(|| panic!("{NONE}"));
+                let address = Address {
+                    target: Target::Socket(own.directory.clone(), 5432),
+                    user: "postgres".to_owned(),
+                    password: None,
+                    database: "postgres".to_owned(),
+                };
+                Self { address, is_own: true, clock, _own: Some(own) }
+            }
         })
     }
-
-    fn start(binaries: &Path) -> Self {
-        let directory = new_directory();
-        if is_root() {
-            lchown(&directory, Some(NOBODY), Some(NOBODY)).expect("root may give directories away");
-        }
-        let data = directory.join("data");
-        let keeper = keep(binaries, &directory);
-        let mut initdb = command(&binaries.join("initdb"));
-        initdb.args([
-            "--no-sync",
-            "--auth=trust",
-            "--username=postgres",
-            "--encoding=UTF8",
-            "--no-locale",
-            "-D",
-        ]);
-        said_well("initdb", initdb.arg(&data).output());
-        let settings = format!("{SETTINGS}\nunix_socket_directories = '{}'\n", directory.display());
-        let mut file = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"));
-        let written = file.as_mut().map(|file| file.write_all(settings.as_bytes()));
-        written.expect("initdb writes a configuration").expect("it can be written to");
-        let mut ctl = command(&binaries.join("pg_ctl"));
-        ctl.args(["start", "--silent", "--wait", "-D"]).arg(&data);
-        // Its output stays open as long as the server runs.
-        ctl.arg("-l")
-            .arg(directory.join("log"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let has_started = ctl.status().is_ok_and(|status| status.success());
-        assert!(
-            has_started,
-            "PostgreSQL does not start: {}",
-            fs::read_to_string(directory.join("log")).unwrap_or_default()
-        );
-        let address = Address {
-            target: Target::Socket(directory, 5432),
-            user: "postgres".to_owned(),
-            password: None,
-            database: "postgres".to_owned(),
-        };
-        Self { address, is_own: true, _own: Some(Own { keeper }) }
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
-    }
-}
-
-/// Makes a directory that nobody else has made or can look into.
-fn new_directory() -> PathBuf {
-    loop {
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("retryproof-wire-{}-{number}", std::process::id()));
-        match fs::DirBuilder::new().mode(0o700).create(&directory) {
-            Ok(()) => return directory,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => panic!("{} cannot be made: {error}", directory.display()),
-        }
-    }
-}
-
-/// Waits until its input ends, then ends the server and cleans up, because a static is never dropped, and a test that
-/// is killed drops nothing.
-fn keep(binaries: &Path, directory: &Path) -> Child {
-    let script =
-        "cat > /dev/null; \"$1/pg_ctl\" stop --silent --mode=immediate -D \"$2/data\"; rm -rf \"$2\"";
-    let mut shell = command(Path::new("sh"));
-    shell.args(["-c", script, "sh"]).arg(binaries).arg(directory);
-    // Ctrl-C is meant for the tests.
-    shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    shell.spawn().expect("there is a shell")
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
-}
-
-/// A command that does not run as root.
-fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    if is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    command.current_dir(env::temp_dir());
-    command
-}
-
-fn said_well(what: &str, output: std::io::Result<Output>) {
-    let output = output.unwrap_or_else(|error| panic!("{what} cannot be run: {error}"));
-    assert!(output.status.success(), "{what} failed: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// The folder with the programs: the newest of Debian's, one in `PATH`, or what `pg_config` says. The variable replaces
-/// all of them.
-fn binaries() -> Option<PathBuf> {
-    let has_programs = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file();
-    if let Some(folder) = env::var_os(FOLDER).filter(|folder| !folder.is_empty()) {
-        return Some(PathBuf::from(folder)).filter(has_programs);
-    }
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
-    let number = |path: &PathBuf| -> Option<u32> {
-        path.parent()?.file_name()?.to_str()?.split('.').next()?.parse().ok()
-    };
-    found.sort_by_key(number);
-    found.reverse();
-    let path = env::var_os("PATH").unwrap_or_default();
-    found.extend(env::split_paths(&path));
-    if let Ok(output) = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output() {
-        found.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
-    }
-    found.into_iter().find(has_programs)
 }
 
 impl Address {

@@ -2,7 +2,10 @@
 //!
 //! Only words are read, not the grammar. If a statement is not understood, it counts as a write, which has all points.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::tokens::{Token, tokens};
 
 /// The part of a statement that lasts if its connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,15 +19,17 @@ pub(crate) enum Effect {
 }
 
 /// The transaction of a session, as far as the statements so far tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Transaction {
     pub(crate) is_open: bool,
     /// Whether it can only be rolled back, at least to a savepoint.
     pub(crate) is_failed: bool,
     /// Whether it has changed anything.
     pub(crate) wrote: bool,
-    /// Whether it has locked rows, by writing them or on purpose.
-    pub(crate) locks: bool,
+    /// The rows that were there before, and that it has locked by writing them or on purpose.
+    locked: Vec<LockedRows>,
+    /// Those that end with it.
+    pub(crate) limits: TimeLimits,
     pub(crate) isolation: Isolation,
 }
 
@@ -35,6 +40,73 @@ pub(crate) enum Isolation {
     ReadCommitted,
     RepeatableRead,
     Serializable,
+}
+
+/// Rows that a statement locks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LockedRows {
+    table: String,
+    /// The columns that the statement compares with a value.
+    keys: BTreeMap<String, String>,
+}
+
+impl LockedRows {
+    /// Reports whether these are certainly other rows.
+    fn are_others(&self, other: &Self) -> bool {
+        // A value in the text and one of a parameter, or in another format, may be the same.
+        let form =
+            |value: &str| value.split(':').next().filter(|form| form.starts_with('$')).map(str::to_owned);
+        let differ = |one: &str, other: &str| form(one) == form(other) && one != other;
+        self.table != other.table
+            || self
+                .keys
+                .iter()
+                .any(|(column, value)| other.keys.get(column).is_some_and(|its| differ(value, its)))
+    }
+}
+
+/// The longest waits that a client allows: `lock_timeout` and `statement_timeout`. Zero is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TimeLimits {
+    lock: Option<Duration>,
+    statement: Option<Duration>,
+}
+
+impl TimeLimits {
+    /// These, or those of `other` where nothing is set.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { lock: self.lock.or(other.lock), statement: self.statement.or(other.statement) }
+    }
+
+    /// The longest wait for a lock, and whether the limit is that of locks.
+    pub(crate) fn longest_wait(self) -> Option<(Duration, bool)> {
+        let [lock, statement] =
+            [self.lock, self.statement].map(|limit| limit.filter(|limit| !limit.is_zero()));
+        match (lock, statement) {
+            (Some(lock), Some(statement)) if statement < lock => Some((statement, false)),
+            (Some(lock), _) => Some((lock, true)),
+            (None, statement) => statement.map(|statement| (statement, false)),
+        }
+    }
+
+    /// Sets a setting, if it is one of these.
+    pub(crate) fn set(&mut self, setting: &str, value: Option<&str>) {
+        let limit = value.and_then(limit_of);
+        match setting {
+            "lock_timeout" => self.lock = limit,
+            "statement_timeout" => self.statement = limit,
+            _ => {}
+        }
+    }
+}
+
+/// The settings and statements that the client has made in SQL, for as long as its session lasts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SqlSession {
+    prepared: BTreeMap<String, Vec<Token>>,
+    pub(crate) limits: TimeLimits,
+    /// Whether it has chosen itself which messages of the server it gets.
+    pub(crate) chooses_messages: bool,
 }
 
 /// A refusal of a statement in favor of another transaction.
@@ -53,26 +125,13 @@ pub(crate) struct Statement {
     pub(crate) defines: bool,
     /// The refusal that it may meet.
     pub(crate) conflict: Option<Conflict>,
+    /// Whether it waits for data from the client.
+    pub(crate) copies_in: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Quoted(String),
-    Sign(char),
-    Literal,
-}
-
-impl Token {
-    fn is(&self, word: &str) -> bool {
-        matches!(self, Token::Word(known) if known == word)
-    }
-
-    fn name(&self) -> Option<&str> {
-        match self {
-            Token::Word(name) | Token::Quoted(name) => Some(name),
-            Token::Sign(_) | Token::Literal => None,
-        }
+impl Statement {
+    pub(crate) fn commit(effect: Effect) -> Self {
+        Self { name: "commit".to_owned(), effect, defines: false, conflict: None, copies_in: false }
     }
 }
 
@@ -165,12 +224,88 @@ const AFTER_FROM: [&str; 12] = [
 /// The longest name of a statement, in characters.
 const LONGEST: usize = 60;
 
-/// Reads all statements of a text, in the given transaction, which is updated. `volatile` has the names of the user's
-/// own functions that may write.
-pub(crate) fn read(text: &str, transaction: &mut Transaction, volatile: &BTreeSet<String>) -> Vec<Statement> {
-    let tokens = tokens(text);
-    let statements = tokens.split(|token| *token == Token::Sign(';'));
-    statements.filter(|tokens| !tokens.is_empty()).map(|tokens| one(tokens, transaction, volatile)).collect()
+/// Reads all statements of a text, in the given transaction, which is updated. `values` are those of its parameters.
+/// `volatile` has the names of the user's own functions that may write.
+pub(crate) fn read(
+    text: &str,
+    values: &[String],
+    transaction: &mut Transaction,
+    session: &mut SqlSession,
+    volatile: &BTreeSet<String>,
+) -> Vec<Statement> {
+    let tokens = tokens(text, values);
+    let mut statements = Vec::new();
+    for tokens in tokens.split(|token| *token == Token::Sign(';')).filter(|tokens| !tokens.is_empty()) {
+        let stored = session.follow(tokens);
+        let tokens = stored.as_deref().unwrap_or(tokens);
+        session.set(tokens, transaction);
+        statements.push(one(tokens, transaction, volatile));
+    }
+    statements
+}
+
+impl SqlSession {
+    /// Notes what is prepared. Returns the statement that an `EXECUTE` executes.
+    fn follow(&mut self, tokens: &[Token]) -> Option<Vec<Token>> {
+        let [Token::Word(verb), rest @ ..] = tokens else { return None };
+        let name = rest.first().and_then(Token::name)?;
+        match verb.as_str() {
+            "prepare" => {
+                let at = rest.iter().position(|token| token.is("as"))?;
+                self.prepared.insert(name.to_owned(), rest[at + 1..].to_vec());
+                None
+            }
+            "execute" => self.prepared.get(name).cloned(),
+            "deallocate" => {
+                match name {
+                    "all" => self.prepared.clear(),
+                    // `DEALLOCATE PREPARE a`
+                    "prepare" => {
+                        drop(rest.get(1).and_then(Token::name).map(|name| self.prepared.remove(name)))
+                    }
+                    name => drop(self.prepared.remove(name)),
+                }
+                None
+            }
+            "discard" if name == "all" => {
+                *self = Self::default();
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes the settings that matter here.
+    fn set(&mut self, tokens: &[Token], transaction: &mut Transaction) {
+        let (is_local, setting, value) = match tokens {
+            [verb, scope, rest @ ..] if verb.is("set") && (scope.is("local") || scope.is("session")) => {
+                (scope.is("local"), rest.first(), rest.get(2))
+            }
+            [verb, rest @ ..] if verb.is("set") => (false, rest.first(), rest.get(2)),
+            [verb, all] if verb.is("reset") && all.is("all") => {
+                self.limits = TimeLimits::default();
+                return;
+            }
+            [verb, setting] if verb.is("reset") => (false, Some(setting), None),
+            tokens => {
+                let Some(at) = tokens.iter().position(|token| token.is("set_config")) else { return };
+                let part = |distance: usize| tokens.get(at + distance);
+                (part(6).is_some_and(|token| token.is("true")), part(2), part(4))
+            }
+        };
+        let Some(setting) = setting.and_then(plain) else { return };
+        let limits = if is_local { &mut transaction.limits } else { &mut self.limits };
+        limits.set(setting, value.and_then(plain));
+        self.chooses_messages |= setting == "client_min_messages";
+    }
+}
+
+/// A name, or the text in quotes.
+fn plain(token: &Token) -> Option<&str> {
+    match token {
+        Token::Literal(text) => Some(text.trim_matches('\'')),
+        token => token.name(),
+    }
 }
 
 fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<String>) -> Statement {
@@ -186,42 +321,91 @@ fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<Stri
     let calls = |names: &dyn Fn(&str) -> bool| {
         tokens.windows(2).any(|two| two[1] == Token::Sign('(') && two[0].name().is_some_and(names))
     };
-    let defines = matches!(verb, "create" | "alter" | "drop" | "do" | "call" | "import" | "reindex");
     let modifies = ["insert", "update", "delete", "merge"].into_iter().find(|word| has(word));
+    // `SELECT … INTO` makes a table, like `CREATE TABLE … AS`. One of the session is gone with it.
+    let selects_into = has("into")
+        && (matches!(verb, "select" | "values" | "table") || verb == "with" && modifies.is_none());
+    let defines = !is_temporary(tokens)
+        && (selects_into
+            || matches!(
+                verb,
+                "create" | "alter" | "drop" | "do" | "call" | "import" | "reindex" | "refresh"
+            ));
     let name = name(verb, modifies, tokens);
     let is_read = match verb {
-        "select" | "values" | "table" | "fetch" | "declare" | "move" | "lock" => !has("into"),
-        "with" => modifies.is_none(),
+        "select" | "values" | "table" | "fetch" | "declare" | "move" | "lock" => !selects_into,
+        "with" => modifies.is_none() && !selects_into,
         "explain" => !has("analyze") || modifies.is_none(),
         _ => false,
     };
     let escapes = calls(&|name| ESCAPES.contains(&name) || name.starts_with("dblink_"));
     let writes = !is_read || escapes || calls(&|name| WRITING.contains(&name) || volatile.contains(name));
     if !writes && verb == "select" && reads_only_the_catalog(tokens) {
-        return Statement { name, effect: Effect::Free, defines: false, conflict: None };
+        return Statement { name, effect: Effect::Free, defines: false, conflict: None, copies_in: false };
     }
-    let locks = writes || verb == "lock" || verb == "select" && has("for") && (has("update") || has("share"));
-    let conflict = match transaction.isolation {
+    let locks = locked_rows(verb, modifies, tokens);
+    let conflict = match (transaction.isolation, &locks) {
         _ if !transaction.is_open || transaction.is_failed || has("nowait") || has("skip") => None,
-        Isolation::Serializable => Some(Conflict::Serialization),
-        Isolation::RepeatableRead => locks.then_some(Conflict::Serialization),
-        // One that holds no lock yet is in nobody's way.
-        Isolation::ReadCommitted => (locks && transaction.locks).then_some(Conflict::Deadlock),
+        (Isolation::Serializable, _) => Some(Conflict::Serialization),
+        (Isolation::RepeatableRead, locks) => locks.is_some().then_some(Conflict::Serialization),
+        // A circle needs two locks: one that another transaction waits for, and one of other rows that it holds.
+        (Isolation::ReadCommitted, Some(rows)) => {
+            transaction.locked.iter().any(|held| held.are_others(rows)).then_some(Conflict::Deadlock)
+        }
+        (Isolation::ReadCommitted, None) => None,
     };
     transaction.wrote |= writes;
-    transaction.locks |= locks;
+    transaction.locked.extend(locks);
     let effect = match (writes, transaction.is_open && !escapes) {
         (true, false) => Effect::Lasting,
         _ => Effect::Passing,
     };
-    Statement { name, effect, defines, conflict }
+    let copies_in = verb == "copy" && has("from") && has("stdin");
+    Statement { name, effect, defines, conflict, copies_in }
+}
+
+/// Reports whether a statement makes something that ends with its session.
+fn is_temporary(tokens: &[Token]) -> bool {
+    let begins = |word: &Token| word.is("create") || word.is("into");
+    tokens.windows(2).any(|two| begins(&two[0]) && (two[1].is("temp") || two[1].is("temporary")))
+}
+
+/// The rows that were there before, and that a statement locks. A row that is inserted is in nobody's way: only those who
+/// insert the same key wait for it.
+fn locked_rows(verb: &str, modifies: Option<&str>, tokens: &[Token]) -> Option<LockedRows> {
+    let has = |word: &str| tokens.iter().any(|token| token.is(word));
+    let is_of_rows = match (verb, modifies) {
+        ("select", _) => has("for") && (has("update") || has("share")),
+        ("insert", _) => has("conflict") && has("update"),
+        ("update" | "delete" | "merge" | "lock", _) => true,
+        ("with", Some(verb)) => verb != "insert",
+        _ => false,
+    };
+    let modifies = if verb == "select" { None } else { modifies };
+    let named = name(verb, modifies, tokens);
+    let table = named.split_once('-').map(|(_, table)| table.to_owned()).filter(|_| is_of_rows)?;
+    Some(LockedRows { table, keys: keys(tokens) })
+}
+
+/// The columns that the last `WHERE` of a statement compares with a value, if all comparisons must hold.
+fn keys(tokens: &[Token]) -> BTreeMap<String, String> {
+    let Some(at) = tokens.iter().rposition(|token| token.is("where")) else { return BTreeMap::new() };
+    let rest = &tokens[at + 1..];
+    if rest.iter().any(|token| token.is("or") || token.is("not") || *token == Token::Sign('(')) {
+        return BTreeMap::new();
+    }
+    let compared = rest.windows(3).filter_map(|three| match three {
+        [column, Token::Sign('='), Token::Literal(value)] => Some((column.name()?.to_owned(), value.clone())),
+        _ => None,
+    });
+    compared.collect()
 }
 
 /// A statement that begins or ends a transaction, or changes the session.
 fn of_session(verb: &str, tokens: &[Token], transaction: &mut Transaction) -> Option<Statement> {
     let has = |word: &str| tokens.iter().any(|token| token.is(word));
     let statement = |name: &str, effect: Effect| {
-        Some(Statement { name: name.to_owned(), effect, defines: false, conflict: None })
+        Some(Statement { name: name.to_owned(), effect, defines: false, conflict: None, copies_in: false })
     };
     match verb {
         "begin" | "start" => {
@@ -245,7 +429,7 @@ fn of_session(verb: &str, tokens: &[Token], transaction: &mut Transaction) -> Op
             let effect = if wrote { Effect::Lasting } else { Effect::Passing };
             let is_refused = wrote && isolation == Isolation::Serializable;
             let conflict = is_refused.then_some(Conflict::Serialization);
-            Some(Statement { name: "commit".to_owned(), effect, defines: false, conflict })
+            Some(Statement { conflict, ..Statement::commit(effect) })
         }
         "prepare" if has("transaction") => {
             *transaction = Transaction::default();
@@ -268,6 +452,31 @@ fn isolation(tokens: &[Token]) -> Isolation {
         (_, true) => Isolation::RepeatableRead,
         _ => Isolation::ReadCommitted,
     }
+}
+
+/// A number of milliseconds, or of another unit, as the settings of the server have it: `5000`, `5s`, `1 min`.
+fn limit_of(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    let digits = value.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(value.len());
+    let number: u64 = value[..digits].parse().ok()?;
+    let unit = match value[digits..].trim() {
+        "us" => return Some(Duration::from_micros(number)),
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.saturating_mul(unit)))
+}
+
+/// Reports whether an expression calls one of these functions.
+pub(crate) fn calls_any(expression: &str, functions: &BTreeSet<String>) -> bool {
+    let tokens = tokens(expression, &[]);
+    tokens
+        .windows(2)
+        .any(|two| two[1] == Token::Sign('(') && two[0].name().is_some_and(|name| functions.contains(name)))
 }
 
 /// Drivers look up types and tables there.
@@ -354,242 +563,5 @@ fn name(verb: &str, modifies: Option<&str>, tokens: &[Token]) -> String {
     name.chars().map(plain).take(LONGEST).collect()
 }
 
-fn tokens(text: &str) -> Vec<Token> {
-    let signs: Vec<char> = text.chars().collect();
-    let (mut tokens, mut at) = (Vec::new(), 0);
-    while at < signs.len() {
-        let sign = signs[at];
-        let next = signs.get(at + 1).copied();
-        match sign {
-            _ if sign.is_whitespace() => at += 1,
-            '-' if next == Some('-') => {
-                at += signs[at..].iter().position(|sign| *sign == '\n').unwrap_or(signs.len() - at);
-            }
-            '/' if next == Some('*') => at = after_comment(&signs, at),
-            '\'' => {
-                // `E'…'`
-                let is_escaped = at > 0
-                    && signs[at - 1].eq_ignore_ascii_case(&'e')
-                    && tokens.last().is_some_and(|token: &Token| token.is("e"));
-                if is_escaped {
-                    tokens.pop();
-                }
-                at = after_quote(&signs, at, '\'', is_escaped);
-                tokens.push(Token::Literal);
-            }
-            '"' => {
-                let end = after_quote(&signs, at, '"', false);
-                let inner = signs[at + 1..end.saturating_sub(1).max(at + 1)].iter().collect();
-                tokens.push(Token::Quoted(inner));
-                at = end;
-            }
-            '$' if next.is_some_and(|sign| sign == '$' || sign.is_alphabetic() || sign == '_') => {
-                match after_dollars(&signs, at) {
-                    Some(end) => {
-                        tokens.push(Token::Literal);
-                        at = end;
-                    }
-                    None => at += 1,
-                }
-            }
-            _ if sign.is_alphabetic() || sign == '_' => {
-                let is_in = |sign: &char| sign.is_alphanumeric() || *sign == '_' || *sign == '$';
-                let end =
-                    signs[at..].iter().position(|sign| !is_in(sign)).map_or(signs.len(), |end| at + end);
-                tokens.push(Token::Word(signs[at..end].iter().collect::<String>().to_lowercase()));
-                at = end;
-            }
-            _ if sign.is_ascii_digit() => {
-                at += 1;
-                tokens.push(Token::Literal);
-            }
-            _ => {
-                tokens.push(Token::Sign(sign));
-                at += 1;
-            }
-        }
-    }
-    tokens
-}
-
-fn after_comment(signs: &[char], from: usize) -> usize {
-    let (mut at, mut depth) = (from, 0_u32);
-    while at < signs.len() {
-        match (signs[at], signs.get(at + 1)) {
-            ('/', Some('*')) => (at, depth) = (at + 2, depth + 1),
-            ('*', Some('/')) => (at, depth) = (at + 2, depth - 1),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    at
-}
-
-fn after_quote(signs: &[char], from: usize, quote: char, is_escaped: bool) -> usize {
-    let mut at = from + 1;
-    while at < signs.len() {
-        match signs[at] {
-            '\\' if is_escaped => at += 2,
-            sign if sign == quote && signs.get(at + 1) == Some(&quote) => at += 2,
-            sign if sign == quote => return at + 1,
-            _ => at += 1,
-        }
-    }
-    signs.len()
-}
-
-fn after_dollars(signs: &[char], from: usize) -> Option<usize> {
-    let length = signs[from + 1..].iter().position(|sign| *sign == '$')? + 2;
-    let tag = &signs[from..from + length];
-    if tag[1..length - 1].iter().any(|sign| !sign.is_alphanumeric() && *sign != '_') {
-        return None;
-    }
-    let body = &signs[from + length..];
-    let end = body.windows(length).position(|window| window == tag);
-    Some(end.map_or(signs.len(), |end| from + length + end + length))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The name and the effect of each statement, outside of a transaction and inside of one that has written.
-    fn told(text: &str) -> Vec<String> {
-        let volatile = BTreeSet::from(["charge".to_owned(), "Refund".to_owned()]);
-        let mut transaction = Transaction::default();
-        let alone = read(text, &mut transaction, &volatile);
-        let mut transaction = Transaction { is_open: true, wrote: true, ..Transaction::default() };
-        let within = read(text, &mut transaction, &volatile);
-        let both = alone.into_iter().zip(within);
-        both.map(|(alone, within)| {
-            assert_eq!(alone.name, within.name);
-            format!("{} {:?} {:?}", alone.name, alone.effect, within.effect)
-        })
-        .collect()
-    }
-
-    #[test]
-    fn statements_are_named_by_verb_and_table() {
-        for (text, expected) in [
-            ("INSERT INTO orders (id) VALUES ($1)", "insert-orders Lasting Passing"),
-            ("insert into public.\"Orders\" default values", "insert-Orders Lasting Passing"),
-            ("UPDATE ONLY jobs SET state = 'done'", "update-jobs Lasting Passing"),
-            ("DELETE FROM jobs WHERE id = $1", "delete-jobs Lasting Passing"),
-            ("SELECT id FROM jobs FOR UPDATE SKIP LOCKED", "select-jobs Passing Passing"),
-            ("SELECT 'insert into x', \"update\" FROM a.b", "select-b Passing Passing"),
-            ("-- a comment\n/* and /* one */ more */ SELECT 1", "select Passing Passing"),
-            (
-                "WITH taken AS (SELECT id FROM jobs LIMIT 1) SELECT * FROM taken",
-                "select-jobs Passing Passing",
-            ),
-            (
-                "WITH taken AS (SELECT id FROM jobs) DELETE FROM jobs USING taken",
-                "delete-jobs Lasting Passing",
-            ),
-            ("SELECT nextval('ids')", "select-nextval Lasting Lasting"),
-            ("SELECT pg_notify('channel', 'text')", "select-pg_notify Lasting Passing"),
-            ("SELECT pg_advisory_xact_lock(1)", "select-pg_advisory_xact_lock Passing Passing"),
-            ("SELECT pg_advisory_lock(1)", "select-pg_advisory_lock Lasting Lasting"),
-            ("SELECT charge(6)", "select-charge Lasting Passing"),
-            ("SELECT CHARGE(6) FROM pg_class", "select-pg_class Lasting Passing"),
-            ("SELECT \"Refund\"(6)", "select-Refund Lasting Passing"),
-            ("SELECT refund(6)", "select-refund Passing Passing"),
-            ("SELECT lowrite(1, 'text')", "select-lowrite Lasting Passing"),
-            ("SELECT * FROM pg_try_advisory_lock($1)", "select-pg_try_advisory_lock Lasting Lasting"),
-            ("SELECT * FROM pg_notify('channel', '')", "select-pg_notify Lasting Passing"),
-            ("SELECT 1 FROM pg_class c, orders o", "select-pg_class Passing Passing"),
-            (
-                "SELECT 1 FROM pg_class c JOIN pg_index i ON c.oid = i.indrelid, orders",
-                "select-pg_class Passing Passing",
-            ),
-            ("SELECT 1 FROM pg_jobs", "select-pg_jobs Passing Passing"),
-            ("SELECT 1 FROM public.pg_class", "select-pg_class Passing Passing"),
-            (
-                "SELECT 1 FROM pg_catalog.pg_show_all_settings()",
-                "select-pg_show_all_settings Passing Passing",
-            ),
-            ("SELECT * INTO backup FROM orders", "select-orders Lasting Passing"),
-            ("COPY items (a) FROM STDIN", "copy-items Lasting Passing"),
-            ("CREATE TABLE IF NOT EXISTS items ()", "create-items Lasting Passing"),
-            ("TRUNCATE TABLE items", "truncate-items Lasting Passing"),
-            ("NOTIFY channel", "notify-channel Lasting Passing"),
-            ("MERGE INTO stock USING x ON a = b WHEN MATCHED THEN DELETE", "merge-stock Lasting Passing"),
-            ("EXPLAIN ANALYZE UPDATE jobs SET a = 1", "update-jobs Lasting Passing"),
-            ("COMMIT", "commit Passing Lasting"),
-            ("END", "commit Passing Lasting"),
-            ("ROLLBACK TO SAVEPOINT a", "rollback Free Free"),
-            ("BEGIN ISOLATION LEVEL SERIALIZABLE", "begin Free Free"),
-            ("SET search_path TO x", "set Free Free"),
-            ("LISTEN a", "listen Free Free"),
-            ("SELECT oid FROM pg_catalog.pg_type WHERE typname = $1", "select-pg_type Free Free"),
-            (
-                "SELECT 1 FROM (VALUES (1)) AS v (a) LEFT JOIN pg_catalog.pg_attribute ON true, pg_type WHERE (1, 2) = (1, 2)",
-                "select-values Free Free",
-            ),
-            ("SELECT a, b FROM information_schema.columns ORDER BY a, b", "select-columns Free Free"),
-            ("DO $body$ BEGIN; INSERT INTO x VALUES (';'); END $body$", "do Lasting Passing"),
-        ] {
-            assert_eq!(told(text), [expected], "{text}");
-        }
-    }
-
-    #[test]
-    fn statements_in_one_text_are_read_in_order() {
-        let text = "BEGIN; INSERT INTO a VALUES (E'\\';'); COMMIT; SELECT 1 FROM b;";
-        let mut transaction = Transaction::default();
-        let read = read(text, &mut transaction, &BTreeSet::new());
-        let in_order: Vec<_> = read.iter().map(|s| format!("{} {:?}", s.name, s.effect)).collect();
-        assert_eq!(in_order, ["begin Free", "insert-a Passing", "commit Lasting", "select-b Passing"]);
-        assert_eq!(transaction, Transaction::default());
-        // The server only warns of the second `BEGIN`.
-        let again =
-            super::read("BEGIN; INSERT INTO a VALUES (1); BEGIN; COMMIT", &mut transaction, &BTreeSet::new());
-        assert_eq!(again[3].effect, Effect::Lasting);
-        // A commit of what has failed is a rollback, and one after `ROLLBACK TO` is not.
-        for (text, effect) in [("COMMIT", Effect::Passing), ("ROLLBACK TO a; COMMIT", Effect::Lasting)] {
-            let mut failed =
-                Transaction { is_open: true, is_failed: true, wrote: true, ..Transaction::default() };
-            let read = super::read(text, &mut failed, &BTreeSet::new());
-            assert_eq!(read.last().map(|s| s.effect), Some(effect), "{text}");
-        }
-        assert!(told("  ; -- nothing\n ;").is_empty());
-    }
-
-    #[test]
-    fn a_statement_is_refused_only_where_it_can_be_in_the_way() {
-        let refused = |text: &str| {
-            let read = read(text, &mut Transaction::default(), &BTreeSet::new());
-            read.iter()
-                .filter_map(|s| s.conflict.map(|conflict| format!("{} {conflict:?}", s.name)))
-                .collect::<Vec<_>>()
-        };
-        assert!(refused("UPDATE a SET b = 1; UPDATE a SET b = 1").is_empty());
-        assert!(refused("BEGIN; SELECT 1 FROM a; UPDATE a SET b = 1; COMMIT").is_empty());
-        assert_eq!(
-            refused("BEGIN; SELECT 1 FROM a FOR UPDATE; SELECT 1 FROM a; UPDATE b SET c = 1; COMMIT"),
-            ["update-b Deadlock"]
-        );
-        assert!(refused("BEGIN; UPDATE b SET c = 1; SELECT 1 FROM a FOR UPDATE SKIP LOCKED").is_empty());
-        let serializable = "; SELECT 1 FROM a; UPDATE b SET c = 1; COMMIT";
-        assert_eq!(
-            refused(&format!("BEGIN ISOLATION LEVEL SERIALIZABLE{serializable}")),
-            ["select-a Serialization", "update-b Serialization", "commit Serialization"]
-        );
-        let repeatable = format!("BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ{serializable}");
-        assert_eq!(refused(&repeatable), ["update-b Serialization"]);
-    }
-
-    #[test]
-    fn no_text_is_too_odd() {
-        let signs = ["'", "\"", "$", "$a$", "e'", "\\", "/*", "*/", "--", "\n", "(", ";", "é", "1", "a", "."];
-        for one in signs {
-            for two in signs {
-                for three in signs {
-                    told(&format!("{one}{two}{three}"));
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -39,7 +39,7 @@ pub(crate) fn compared(
         }
     }
     rename(tables, &mut parsed);
-    let named = tables.iter().zip(parsed);
+    let named = tables.iter().zip(parsed).filter(|(table, _)| table.is_table);
     named.map(|(table, rows)| (table.shown.clone(), rows.into_iter().map(Value::Object).collect())).collect()
 }
 
@@ -229,12 +229,12 @@ mod tests {
     use crate::schema::{Column, Reference};
 
     fn column(name: &str, kind: ColumnKind) -> Column {
-        Column { name: name.to_owned(), kind, is_precise: true, is_stored: true }
+        Column { name: name.to_owned(), kind, is_precise: true }
     }
 
     fn table(shown: &str, columns: Vec<Column>, references: Vec<Reference>) -> Table {
         let name = shown.to_owned();
-        Table { name: name.clone(), source: name.clone(), shown: name, columns, references }
+        Table { name: name.clone(), source: name.clone(), shown: name, columns, references, is_table: true }
     }
 
     fn shop(orders: &[&str], items: &[&str]) -> String {

@@ -401,10 +401,11 @@ impl State {
     /// Records an external call, which should not happen while a transaction is open.
     #[inline]
     pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
-        if let Some(opened) = self.connections.in_transaction_since(self.actor) {
-            if service.as_str() != STORE {
-                self.record.note_hygiene(Hygiene::ExternalCall { service, operation, place, opened });
-            }
+        let in_store =
+            self.connections.in_transaction_since(self.actor).filter(|_| service.as_str() != STORE);
+        let opened = in_store.or_else(|| self.connections.in_outside_transaction(self.actor, Some(service)));
+        if let Some(opened) = opened {
+            self.record.note_hygiene(Hygiene::ExternalCall { service, operation, place, opened });
         }
     }
 

@@ -1,7 +1,10 @@
-//! Connections to the store: who holds one, in which transaction, and who waits for a connection or for a row.
+//! Connections to the store, and transactions in databases behind a wire: who holds one, in which transaction, and who waits for a connection or for a row.
 //!
 //! Each process has a pool of connections, which are handed out in the order of the requests. The pool dies with the
 //! process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::search::choice::{Actor, Name, Place};
 use crate::system::clock::Wake;
@@ -49,6 +52,15 @@ struct ConnectionWait {
     place: Place,
 }
 
+/// A transaction in a real database.
+#[derive(Debug)]
+struct OutsideTransaction {
+    system: Name,
+    actor: Actor,
+    place: Place,
+    is_over: Arc<AtomicBool>,
+}
+
 /// The connections of all processes.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
@@ -62,6 +74,7 @@ pub(crate) struct Connections {
     in_transaction: usize,
     /// The processes that use the store, with their slots.
     users: Vec<(Name, usize)>,
+    outside: Vec<OutsideTransaction>,
 }
 
 impl Connections {
@@ -209,6 +222,23 @@ impl Connections {
         open.map(|held| held.place)
     }
 
+    /// Notes that `actor` has a transaction in a real database, until the flag is set that this returns.
+    pub(crate) fn begin_outside(&mut self, system: Name, actor: Actor, place: Place) -> Arc<AtomicBool> {
+        let is_over = Arc::<AtomicBool>::default();
+        self.outside.retain(|known| !known.is_over.load(Ordering::Relaxed));
+        self.outside.push(OutsideTransaction { system, actor, place, is_over: is_over.clone() });
+        is_over
+    }
+
+    /// The place at which `actor` began an open transaction in another real system than `target`.
+    #[inline]
+    pub(crate) fn in_outside_transaction(&self, actor: Actor, target: Option<Name>) -> Option<Place> {
+        let is_open = |known: &&OutsideTransaction| {
+            known.actor == actor && Some(known.system) != target && !known.is_over.load(Ordering::Relaxed)
+        };
+        self.outside.iter().rev().find(is_open).map(|known| known.place)
+    }
+
     /// Describes what `actor` waits for, and who holds it.
     pub(crate) fn waits_for(&self, actor: Actor) -> Option<String> {
         let waiting = self.waiting.iter().find(|waiting| waiting.owner.actor == actor)?;
@@ -244,6 +274,20 @@ impl Connections {
 mod tests {
     use super::*;
     use crate::system::clock::TaskId;
+
+    #[test]
+    fn a_transaction_outside_is_open_until_its_flag_is_set() {
+        let mut connections = Connections::default();
+        let (place, other) = (Place { file: "a.rs", line: 6, column: 1 }, Actor::Process("other".into()));
+        let is_over = connections.begin_outside("db".into(), Actor::Test, place);
+        assert_eq!(connections.in_outside_transaction(Actor::Test, Some("mail".into())), Some(place));
+        assert_eq!(connections.in_outside_transaction(Actor::Test, None), Some(place));
+        // Its own statements, and what others do, are not outside calls in it.
+        assert_eq!(connections.in_outside_transaction(Actor::Test, Some("db".into())), None);
+        assert_eq!(connections.in_outside_transaction(other, None), None);
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(connections.in_outside_transaction(Actor::Test, None), None);
+    }
 
     #[test]
     fn a_connection_that_is_given_back_is_for_whoever_has_waited_longest() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::address::{Listener, Scope, bind};
 use super::connection::{Connection, Phase, SLOWEST};
-use super::forward::resume_now;
+use super::forward::end_wait;
 use super::protocol::{Caller, Codec, Endpoint, Finish, Outcome, Protocol, Reply, Talk};
 use super::thread::{AttendanceGuard, ServedSockets, attend};
 use super::transit::{ArrivedRequest, PendingReply, SilentCaller, WaitingCall, resume_all};
@@ -209,10 +209,7 @@ impl Exchange {
                 None => match talk.serve(&Caller { endpoint: &endpoint }).0 {
                     Outcome::Plain(reply) => return reply,
                     Outcome::Takes(takes, finish) => (takes, finish),
-                    Outcome::Waits(_, resume) => {
-                        let finish = resume_now(resume).unwrap_or_else(|| Box::new(Reply::reset));
-                        (Duration::ZERO, finish)
-                    }
+                    Outcome::Waits(waiting) => (Duration::ZERO, end_wait(&endpoint, waiting)),
                     Outcome::Silent => (CLIENT_TIMEOUT, Box::new(Reply::reset) as Finish),
                 },
             };
@@ -240,8 +237,13 @@ impl Exchange {
     /// Resumes the calls that wait in a real system, because something has happened there. Those that have ended
     /// continue in the order in which they began to wait, regardless of which was served first.
     fn resume_waiting(&self) {
+        self.resume_waiting_at(None);
+    }
+
+    /// The same. Those whose limit is over at `now` end.
+    fn resume_waiting_at(&self, now: Option<Duration>) {
         let waiting = std::mem::take(&mut lock(&self.lines).waiting);
-        let (left, ended) = resume_all(waiting);
+        let (left, ended) = resume_all(waiting, now);
         let mut lines = lock(&self.lines);
         lines.waiting = left;
         if ended.is_empty() {
@@ -477,9 +479,8 @@ impl externals::Request for Request {
                 return RequestStart::Replied;
             }
             Outcome::Takes(takes, finish) => (takes, finish),
-            Outcome::Waits(what, resume) => {
-                let (actor, caller) = (caller.actor, Some(caller));
-                let waiting = WaitingCall { endpoint, line, actor, caller, talk, what, resume };
+            Outcome::Waits(waiting) => {
+                let waiting = WaitingCall::new(endpoint, line, (caller.actor, Some(caller)), talk, waiting);
                 lock(&exchange.lines).waiting.push(waiting);
                 return RequestStart::Takes;
             }
@@ -517,9 +518,9 @@ impl externals::Request for Request {
                 exchange.send(line, talk, reply);
                 exchange.resume_waiting();
             }
-            Outcome::Waits(what, resume) => {
+            Outcome::Waits(waiting) => {
                 let actor = by.unwrap_or_else(|| endpoint.link.shared().state().actor());
-                let waiting = WaitingCall { endpoint, line, actor, caller: None, talk, what, resume };
+                let waiting = WaitingCall::new(endpoint, line, (actor, None), talk, waiting);
                 let mut lines = lock(&exchange.lines);
                 lines.waiting.push(waiting);
                 lines.moves += 1;
@@ -618,7 +619,7 @@ impl RealSystem for Exchange {
 
     fn waits_for(&self, actor: Actor) -> Option<String> {
         let lines = lock(&self.lines);
-        lines.waiting.iter().find(|waiting| waiting.actor == actor).map(|waiting| waiting.what.clone())
+        lines.waiting.iter().find(|call| call.actor == actor).map(|call| call.waiting.what.clone())
     }
 
     fn attribute(&self, host: usize, actor: Actor) {
@@ -631,15 +632,21 @@ impl RealSystem for Exchange {
 
     fn deadline(&self) -> Option<Duration> {
         let mut lines = lock(&self.lines);
-        let Lines { silent, connections, .. } = &mut *lines;
+        let Lines { silent, waiting, connections, .. } = &mut *lines;
         silent.retain(|silent| {
             connections.iter().any(|connection| connection.number == silent.line && connection.is_heard())
         });
-        silent.iter().map(|silent| silent.until).min()
+        let waiting = waiting.iter().filter_map(|call| call.until);
+        silent.iter().map(|silent| silent.until).chain(waiting).min()
     }
 
     fn hang_up(&self, now: Duration) {
         let mut lines = lock(&self.lines);
+        if lines.waiting.iter().any(|call| call.until.is_some_and(|until| until <= now)) {
+            drop(lines);
+            self.resume_waiting_at(Some(now));
+            lines = lock(&self.lines);
+        }
         if lines.silent.is_empty() {
             return;
         }

@@ -5,12 +5,14 @@
 //! and the work is resumed whenever one of their requests has ended or one of their connections is gone.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::protocol::{Caller, Finish, Outcome, Reply, Resume, ServeOutcome};
+use super::protocol::{self, Caller, Finish, Outcome, Reply, Resume, ServeOutcome, Waiting};
 use crate::engine::call::{self, CallSpec, CallTarget, EnterOutcome, InFlight, Visit, dies_waiting};
 use crate::engine::external_calls::real_time;
-use crate::engine::state::{State, call_site};
+use crate::engine::state::{State, Stuck, call_site};
 use crate::process::{ExternalFault, Link};
 use crate::search::choice::{DeviationKind, Fault, Name, Place, WaitKind};
 use crate::system::service::{FaultPlan, external_faults};
@@ -19,6 +21,8 @@ use crate::system::timeline::EventKind;
 /// The real time for which the test's own request may wait for a lock that a process holds, because no process runs
 /// meanwhile.
 const LONGEST: Duration = Duration::from_secs(5);
+/// The real time for which the boot of a process may wait for a lock.
+const LONGEST_WITHOUT_OTHERS: Duration = Duration::from_secs(1);
 /// The pause between two looks, in real time.
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -96,18 +100,55 @@ pub enum ForwardOutcome {
     Ended(Reply),
     /// It waits for something that another task holds.
     Waits,
+    /// The same, for at most this much virtual time from now. Then the work is called with
+    /// [`ExternalFault::WaitedTooLong`].
+    WaitsAtMost(Duration),
+}
+
+impl ForwardOutcome {
+    /// The reply, or the longest time to wait.
+    fn ended(self) -> Result<Reply, Option<Duration>> {
+        match self {
+            ForwardOutcome::Ended(reply) => Ok(reply),
+            ForwardOutcome::Waits => Err(None),
+            ForwardOutcome::WaitsAtMost(limit) => Err(Some(limit)),
+        }
+    }
+}
+
+/// A transaction that is open in a real system, for as long as this lives.
+///
+/// Meanwhile, a call of the same attempt to anything else causes the warning RP0081, and an enqueue RP0082.
+#[derive(Debug)]
+pub struct OpenTransaction {
+    is_over: Arc<AtomicBool>,
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The work of a call: first with the injected fault, then again whenever it is resumed.
 type Work = Box<dyn FnMut(Option<ExternalFault>) -> ForwardOutcome + Send>;
 
 impl Caller<'_> {
+    /// Notes that the caller has an open transaction in the real system of `call`, in which it makes that call.
+    pub fn open_transaction(&self, call: &ForwardedCall) -> OpenTransaction {
+        let place = call.place.unwrap_or_else(|| self.place());
+        let mut state = self.shared().state();
+        let actor = state.actor();
+        OpenTransaction { is_over: state.connections.begin_outside(call.system, actor, place) }
+    }
+
     /// Makes a call to a real system, in the name of the process.
     ///
     /// `work` does it. With [`ExternalFault::Unreachable`] it must do nothing, and with [`ExternalFault::ReplyLost`] it
     /// must do everything but reply; both usually end in [`Reply::reset`]. With [`ExternalFault::Conflict`] and
     /// [`ExternalFault::ShutDown`] it does nothing but undo a transaction, and replies with an error of the protocol. If it returns [`ForwardOutcome::Waits`], it
     /// is called again without a fault whenever something has happened that may let it continue, and must not wait.
+    /// With [`ExternalFault::WaitedTooLong`], it stops waiting, and ends.
     ///
     /// It runs in real time. Nothing else runs meanwhile, and no virtual time passes.
     pub fn forward(
@@ -123,7 +164,7 @@ impl Caller<'_> {
         let place = call.place.unwrap_or_else(|| self.place());
         // Nobody knows what the call touches outside.
         link.shared().reduce_no_more();
-        let endpoint = ForwardTarget { link, call, place, work: Box::new(work), fault: None };
+        let endpoint = ForwardTarget { link, call, place, work: Box::new(work), fault: None, limit: None };
         let Some(flight) = InFlight::begin(endpoint) else { return ServeOutcome::reply(Reply::reset()) };
         if flight.output.is_some() {
             return ServeOutcome(Outcome::Takes(Duration::ZERO, finish(flight)));
@@ -131,11 +172,11 @@ impl Caller<'_> {
         match flight.target.dies_waiting() {
             true => ServeOutcome::reply(Reply::reset()),
             false => {
-                let what = flight.target.what();
+                let (what, limit) = (flight.target.what(), flight.target.limit);
                 let mut flight = Some(flight);
-                let resume = move || {
+                let resume = move |is_over: bool| {
                     let mut resumed = flight.take()?;
-                    resumed.output = resumed.target.go_on(None);
+                    resumed.output = resumed.target.go_on(is_over.then_some(ExternalFault::WaitedTooLong));
                     match resumed.output {
                         Some(_) => Some(finish(resumed)),
                         None => {
@@ -144,22 +185,27 @@ impl Caller<'_> {
                         }
                     }
                 };
-                ServeOutcome(Outcome::Waits(what, Box::new(resume)))
+                ServeOutcome(Outcome::Waits(Waiting { what, limit, resume: Box::new(resume) }))
             }
         }
     }
 
     /// Does work at a real system that is no call: a handshake, or the end of a transaction without an effect. It has
-    /// no points and no faults, but it may wait like one.
-    pub fn forward_aside(&self, mut work: impl FnMut() -> ForwardOutcome + Send + 'static) -> ServeOutcome {
-        match work() {
-            ForwardOutcome::Ended(reply) => ServeOutcome::reply(reply),
-            ForwardOutcome::Waits => {
-                let resume: Resume = Box::new(move || match work() {
-                    ForwardOutcome::Ended(reply) => Some(Box::new(move || reply) as Finish),
-                    ForwardOutcome::Waits => None,
+    /// no points and no faults, but it may wait like one. `work` is called with true once it has waited for as long as it
+    /// may.
+    pub fn forward_aside(
+        &self,
+        mut work: impl FnMut(bool) -> ForwardOutcome + Send + 'static,
+    ) -> ServeOutcome {
+        match work(false).ended() {
+            Ok(reply) => ServeOutcome::reply(reply),
+            Err(limit) => {
+                let resume: Resume = Box::new(move |is_over| {
+                    let reply = work(is_over).ended().ok()?;
+                    Some(Box::new(move || reply) as Finish)
                 });
-                ServeOutcome(Outcome::Waits(format!("at {}, for a lock", self.place()), resume))
+                let what = format!("at {}, for a lock", self.place());
+                ServeOutcome(Outcome::Waits(Waiting { what, limit, resume }))
             }
         }
     }
@@ -169,17 +215,32 @@ fn finish(flight: InFlight<ForwardTarget>) -> Finish {
     Box::new(move || flight.arrive().flatten().unwrap_or_else(Reply::reset))
 }
 
-/// Resumes work in real time until it ends, for a caller that blocks everything else. Returns `None` if it takes too
-/// long.
-pub(super) fn resume_now(mut resume: Resume) -> Option<Finish> {
+/// Resumes work in real time until it ends, for a caller that blocks everything else: the boot of a process. What it waits
+/// for cannot come from another process. So if it takes too long, the run is stuck, unless the caller has a limit.
+pub(super) fn end_wait(
+    endpoint: &protocol::Endpoint,
+    Waiting { what, limit, mut resume }: Waiting,
+) -> Finish {
     let began = real_time();
-    while began.elapsed() < LONGEST {
-        if let Some(finish) = resume() {
-            return Some(finish);
+    while began.elapsed() < LONGEST_WITHOUT_OTHERS {
+        if let Some(finish) = resume(false) {
+            return finish;
         }
         std::thread::park_timeout(PAUSE);
     }
-    None
+    let shared = endpoint.link.shared();
+    if let Some(limit) = limit {
+        shared.advance(endpoint.now().saturating_add(limit));
+        if let Some(finish) = resume(true) {
+            return finish;
+        }
+    }
+    let caller = endpoint.link.life().map_or("the test", |life| life.process.as_str());
+    let waiting = format!(
+        "the boot of {caller} waits {what}, and nothing else runs while a process boots: start what may wait with `p.spawn`"
+    );
+    shared.state().search.get_stuck(Stuck::Deadlock { waiting: vec![waiting] });
+    Box::new(Reply::reset)
 }
 
 /// The real system as the target of one call.
@@ -189,6 +250,8 @@ struct ForwardTarget {
     place: Place,
     work: Work,
     fault: Option<Fault>,
+    /// The longest virtual time to wait.
+    limit: Option<Duration>,
 }
 
 impl fmt::Debug for ForwardTarget {
@@ -199,9 +262,12 @@ impl fmt::Debug for ForwardTarget {
 
 impl ForwardTarget {
     fn go_on(&mut self, fault: Option<ExternalFault>) -> Option<Reply> {
-        match (self.work)(fault) {
-            ForwardOutcome::Ended(reply) => Some(reply),
-            ForwardOutcome::Waits => None,
+        match (self.work)(fault).ended() {
+            Ok(reply) => Some(reply),
+            Err(limit) => {
+                self.limit = limit;
+                None
+            }
         }
     }
 

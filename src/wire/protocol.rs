@@ -120,8 +120,18 @@ impl Reply {
 /// The second half of a call: the points at which its reply can be lost, and the reply.
 pub(super) type Finish = Box<dyn FnOnce() -> Reply + Send>;
 
-/// Continues work at a real system that waits. Returns the second half of the call once the work has ended.
-pub(super) type Resume = Box<dyn FnMut() -> Option<Finish> + Send>;
+/// Continues work at a real system that waits, or ends it because its limit is over. Returns the second half of the call
+/// once the work has ended.
+pub(super) type Resume = Box<dyn FnMut(bool) -> Option<Finish> + Send>;
+
+/// Work at a real system that waits for another task.
+pub(super) struct Waiting {
+    /// Where it waits, and for what.
+    pub(super) what: String,
+    /// The longest virtual time to wait.
+    pub(super) limit: Option<Duration>,
+    pub(super) resume: Resume,
+}
 
 /// The result of serving a request.
 pub struct ServeOutcome(pub(super) Outcome);
@@ -131,8 +141,8 @@ pub(super) enum Outcome {
     Plain(Reply),
     /// The call has ended, and its reply takes this long.
     Takes(Duration, Finish),
-    /// The call waits in a real system for another task, as the text says.
-    Waits(String, Resume),
+    /// The call waits in a real system for another task.
+    Waits(Waiting),
     /// No reply will ever come.
     Silent,
 }
@@ -142,7 +152,7 @@ impl fmt::Debug for ServeOutcome {
         let text = match self.0 {
             Outcome::Plain(_) => "a reply",
             Outcome::Takes(..) => "a call",
-            Outcome::Waits(..) => "a call that waits",
+            Outcome::Waits(_) => "a call that waits",
             Outcome::Silent => "silence",
         };
         f.debug_tuple("Served").field(&text).finish()
@@ -164,7 +174,7 @@ impl ServeOutcome {
         Self(match self.0 {
             Outcome::Plain(reply) => Outcome::Takes(by, Box::new(move || reply)),
             Outcome::Takes(takes, finish) => Outcome::Takes(takes.saturating_add(by), finish),
-            Outcome::Waits(what, resume) => Outcome::Waits(what, resume),
+            Outcome::Waits(waiting) => Outcome::Waits(waiting),
             Outcome::Silent => Outcome::Silent,
         })
     }
@@ -240,6 +250,11 @@ impl Caller<'_> {
         let name = service.into();
         let endpoint = self.shared().services.get::<S>(name).unwrap_or_else(|error| panic!("{error}"));
         self.call_through(&Client::new(self.endpoint.link.clone(), name, endpoint), request, None, reply)
+    }
+
+    /// The virtual time since the world began.
+    pub fn now(&self) -> Duration {
+        self.endpoint.now()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

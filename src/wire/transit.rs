@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::protocol::{Endpoint, Finish, Resume, Talk};
+use super::protocol::{Endpoint, Finish, Talk, Waiting};
 use crate::engine::externals;
 use crate::search::choice::Actor;
 use crate::system::clock::TaskId;
@@ -56,21 +56,40 @@ pub(super) struct WaitingCall {
     /// `None` if the call was made outside any step.
     pub(super) caller: Option<externals::Caller>,
     pub(super) talk: Box<dyn Talk>,
-    /// Where it waits, and for what.
-    pub(super) what: String,
-    pub(super) resume: Resume,
+    pub(super) waiting: Waiting,
+    /// The virtual time at which it gives up.
+    pub(super) until: Option<Duration>,
 }
 
-/// Resumes all calls that wait, in the order in which they began to wait. Returns those that still wait, and those that
-/// have ended in that same order, regardless of which the system served first.
-pub(super) fn resume_all(waiting: Vec<WaitingCall>) -> (Vec<WaitingCall>, Vec<(WaitingCall, Finish)>) {
+impl WaitingCall {
+    /// Makes a call that waits from now on.
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        line: u64,
+        (actor, caller): (Actor, Option<externals::Caller>),
+        talk: Box<dyn Talk>,
+        waiting: Waiting,
+    ) -> Self {
+        let until = waiting.limit.map(|limit| endpoint.now().saturating_add(limit));
+        Self { endpoint, line, actor, caller, talk, waiting, until }
+    }
+}
+
+/// Resumes all calls that wait, in the order in which they began to wait. Those whose limit is over at `now` end first.
+/// Returns those that still wait, and those that have ended in that same order, regardless of which the system served
+/// first.
+pub(super) fn resume_all(
+    waiting: Vec<WaitingCall>,
+    now: Option<Duration>,
+) -> (Vec<WaitingCall>, Vec<(WaitingCall, Finish)>) {
     let mut left: Vec<_> = waiting.into_iter().enumerate().collect();
     let mut ended = Vec::new();
     loop {
         let before = left.len();
         let mut still = Vec::new();
         for (order, mut waiting) in left {
-            match (waiting.resume)() {
+            let is_over = now.is_some_and(|now| waiting.until.is_some_and(|until| until <= now));
+            match (waiting.waiting.resume)(is_over) {
                 Some(finish) => ended.push((order, waiting, finish)),
                 None => still.push((order, waiting)),
             }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{env, fs};
 
-use retryproof::World;
+use retryproof::{Verdict, World};
 use retryproof_postgres::WorldExt;
 use sqlx::postgres::{PgListener, PgPoolCopyExt};
 use sqlx::{Error, PgPool};
@@ -98,6 +98,11 @@ fn a_later_message_that_is_none_is_refused() {
     let bind = [message(b'B', b"\0no such statement\0\0\0\0\0\0\0"), message(b'S', b""), message(b'X', b"")];
     let unknown = answered(login(), bind.concat());
     assert!(unknown.contains("prepared statement \"no such statement\" does not exist"), "{unknown}");
+    // A batch that never ends is held in memory only up to a limit.
+    let data = message(b'd', &vec![b'x'; 4 << 20][..(4 << 20) - 5]);
+    let copy = message(b'Q', b"COPY orders FROM STDIN\0");
+    let endless = answered(login(), [copy, data.repeat(17)].concat());
+    assert!(endless.contains("a batch or a copy of more than 67108864 bytes"), "{endless}");
     let cut = message(b'Q', b"SELECT 1\0");
     let half = [&cut[..cut.len() - 1], &message(b'X', b"")[..]].concat();
     assert!(!answered(login(), half).is_empty());
@@ -115,6 +120,88 @@ fn a_batch_that_is_flushed_is_answered_before_it_ends() {
     let flushed = [parse, flush.clone(), bind, execute, flush, sync, end].concat();
     let text = answered(startup(3 << 16, LOGIN), flushed);
     assert!(text.contains("42") && text.contains("SELECT 1"), "{text}");
+}
+
+#[test]
+fn an_error_in_a_flushed_batch_skips_the_rest_of_it() {
+    if !is_own_server() {
+        return;
+    }
+    let parse = |sql: &str| message(b'P', format!("\0{sql}\0\0\0").as_bytes());
+    let bind = message(b'B', b"\0\0\0\0\0\0\0\0");
+    let execute = message(b'E', b"\0\0\0\0\0");
+    let (flush, sync, end) = (message(b'H', b""), message(b'S', b""), message(b'X', b""));
+    let batch = [
+        parse("SELECT 1 / 0"),
+        bind.clone(),
+        execute.clone(),
+        flush.clone(),
+        parse("SELECT 'skipped'"),
+        flush.clone(),
+        bind.clone(),
+        execute.clone(),
+        flush,
+        sync.clone(),
+        // The next batch runs as usual.
+        parse("SELECT 40 + 2"),
+        bind,
+        execute,
+        sync,
+        end,
+    ];
+    let text = answered(startup(3 << 16, LOGIN), batch.concat());
+    assert!(text.contains("division by zero") && text.contains("42"), "{text}");
+    assert!(!text.contains("skipped"), "{text}");
+}
+
+/// Pays with messages that no driver here sends: the statement is flushed, and the batch ends later.
+fn pay_in_a_flushed_batch(address: &str, sql: &str) -> std::io::Result<()> {
+    let mut socket = TcpStream::connect(address)?;
+    let read = |socket: &mut TcpStream, end: &[u8]| {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end) {
+            let mut byte = [0];
+            socket.read_exact(&mut byte)?;
+            bytes.push(byte[0]);
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    socket.write_all(&startup(3 << 16, LOGIN))?;
+    read(&mut socket, b"Z\0\0\0\x05I")?;
+    let parse = message(b'P', format!("\0{sql}\0\0\0").as_bytes());
+    let bind = message(b'B', b"\0\0\0\0\0\0\0\0");
+    socket.write_all(&[parse, bind, message(b'E', b"\0\0\0\0\0"), message(b'H', b"")].concat())?;
+    read(&mut socket, b"UPDATE 1\0")?;
+    socket.write_all(&message(b'S', b""))?;
+    read(&mut socket, b"Z\0\0\0\x05I")
+}
+
+#[test]
+fn a_flushed_statement_lasts_when_its_batch_ends() {
+    if !is_own_server() {
+        return;
+    }
+    let explored = |sql: &'static str| {
+        one_deviation("flushed").crashes(0).deliveries(0).run(async |world: &World| {
+            let db = world.postgres(&SHOP);
+            db.execute("INSERT INTO orders VALUES (6, 0)");
+            let of_boot = db.clone();
+            world.process("worker", move |p| {
+                let url = of_boot.url(p);
+                let address =
+                    url.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("a URL").to_owned();
+                p.handle_blocking(move |_: u32| pay_in_a_flushed_batch(&address, sql));
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    let report = explored("UPDATE orders SET cents = cents + 1");
+    assert_red(&report, &["db.commit:call=reply-lost"]);
+    // The fault-free run, one fault of what a broken connection undoes, and three of its end.
+    assert_eq!(report.runs(), 1 + 1 + 3, "{report}");
+    let careful = explored("UPDATE orders SET cents = 1");
+    assert_eq!((careful.verdict(), careful.runs()), (Verdict::RetryProof, 5), "{careful}");
 }
 
 #[test]
@@ -186,6 +273,86 @@ fn a_copy_is_one_call() {
     let report = with_pool(&explore(), async |pool: PgPool| copy(pool, false).await);
     assert_red(&report, &["db.copy-receipts:call=reply-lost"]);
     assert_green(&with_pool(&explore(), async |pool: PgPool| copy(pool, true).await));
+}
+
+/// Returns the answer to a batch after the handshake, and the number of receipts after it.
+fn in_a_batch(batch: &[Vec<u8>]) -> String {
+    let end = [
+        message(b'S', b""),
+        message(b'Q', b"SELECT count(*) || ' rows' FROM receipts\0"),
+        message(b'X', b""),
+    ];
+    answered(startup(3 << 16, LOGIN), [batch.concat(), end.concat()].concat())
+}
+
+#[test]
+fn a_copy_may_stand_beside_other_statements() {
+    if !is_own_server() {
+        return;
+    }
+    let insert = "INSERT INTO orders VALUES (6, 0), (7, 0), (8, 0)";
+    let copy = "COPY receipts (order_id) FROM STDIN";
+    let data = [message(b'd', b"6\n"), message(b'd', b"7\n")].concat();
+    let done = message(b'c', b"");
+    // In one text, also twice.
+    let text = message(b'Q', format!("{insert}; {copy}; {copy}; SELECT 'after'\0").as_bytes());
+    let twice = in_a_batch(&[text, data.clone(), done.clone(), message(b'd', b"8\n"), done.clone()]);
+    assert!(twice.contains("after") && twice.contains("3 rows"), "{twice}");
+    // In one batch, whose end before the data does not count.
+    let extended = |sql: &str| {
+        let parse = message(b'P', format!("\0{sql}\0\0\0").as_bytes());
+        [parse, message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'E', b"\0\0\0\0\0")].concat()
+    };
+    let sync = message(b'S', b"");
+    let batch =
+        in_a_batch(&[extended(insert), extended(copy), sync.clone(), data.clone(), done.clone(), sync]);
+    assert!(batch.contains("2 rows"), "{batch}");
+    // One that fails, and one that its client ends.
+    let failed = in_a_batch(&[message(b'Q', format!("{copy}\0").as_bytes()), message(b'd', b"9\n"), done]);
+    assert!(failed.contains("is not present in table") && failed.contains("0 rows"), "{failed}");
+    let given_up = in_a_batch(&[
+        message(b'Q', format!("{insert}; {copy}\0").as_bytes()),
+        data,
+        message(b'f', b"enough\0"),
+    ]);
+    assert!(given_up.contains("enough") && given_up.contains("0 rows"), "{given_up}");
+}
+
+#[test]
+fn a_statement_that_is_described_in_its_batch_is_a_call() {
+    if !is_own_server() {
+        return;
+    }
+    let parse = message(b'P', b"a\0UPDATE orders SET cents = cents + 1 WHERE id = $1\0\0\0");
+    let describe = message(b'D', b"Sa\0");
+    let bind = message(b'B', b"\0a\0\0\0\0\x01\0\0\0\x016\0\0");
+    let batch = [parse, describe, bind, message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat();
+    let report = one_deviation("described").crashes(0).deliveries(0).run(async |world: &World| {
+        let db = world.postgres(&SHOP);
+        db.execute("INSERT INTO orders VALUES (6, 0)");
+        let of_boot = db.clone();
+        let batch = batch.clone();
+        world.process("worker", move |p| {
+            let url = of_boot.url(p);
+            let address =
+                url.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("a URL").to_owned();
+            let batch = batch.clone();
+            p.handle_blocking(move |_: u32| {
+                let mut socket = TcpStream::connect(&address)?;
+                socket.write_all(&startup(3 << 16, LOGIN))?;
+                let mut bytes = [0; 4096];
+                let _ = socket.read(&mut bytes)?;
+                socket.write_all(&batch)?;
+                match socket.read(&mut bytes)? {
+                    0 => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)),
+                    _ => Ok(()),
+                }
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+    assert_red(&report, &["db.update-orders:call=reply-lost"]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The points and faults of statements.
 
-use retryproof::Explore;
+use retryproof::{Explore, External, Verdict, World};
+use retryproof_postgres::WorldExt;
 use sqlx::{Error, PgPool};
 
-use crate::{assert_green, assert_red, is_available, one_deviation, with_pool};
+use crate::{SHOP, assert_green, assert_red, is_available, one_deviation, pool, with_pool};
 
 /// Pays in two statements, each of which lasts by itself.
 async fn pay_in_two(pool: PgPool) -> Result<(), Error> {
@@ -55,8 +56,8 @@ fn statements_of_a_transaction_have_one_point_and_one_fault_and_the_commit_has_a
     let faults = with_pool(&one_deviation("blindly").crashes(0).deliveries(0), pay_blindly);
     assert_red(&faults, &["db.commit:call=reply-lost"]);
     assert_eq!(faults.violations().len(), 1, "{faults}");
-    // The second statement holds a lock, so it may be the victim of a deadlock.
-    assert_eq!(faults.runs(), 1 + 1 + 2 + 3, "{faults}");
+    // The first statement has only added a row, for which nobody waits, so there is no deadlock.
+    assert_eq!(faults.runs(), 1 + 1 + 1 + 3, "{faults}");
     let crashes = with_pool(&one_deviation("blindly").faults(0).deliveries(0), pay_blindly);
     assert_red(&crashes, &["db.commit:happened=crash"]);
     assert_eq!(crashes.runs(), 1 + 1 + 1 + 3 + 2, "{crashes}");
@@ -96,9 +97,19 @@ fn a_sequence_keeps_its_points_in_a_transaction() {
     assert_green(&with_pool(&one_deviation("gap"), number_with_gaps));
 }
 
-/// Pays, and takes an error of the database that comes with a code for the last word.
+/// Pays, and cancels the receipts in the same transaction: rows of two tables are locked.
+async fn pay_and_cancel(pool: PgPool) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    // Rows that are locked already.
+    sqlx::query("SELECT 1 FROM orders WHERE id = 6 FOR UPDATE").execute(&mut *tx).await?;
+    sqlx::query("UPDATE orders SET state = 'paid' WHERE id = $1").bind(6_i64).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM receipts WHERE order_id = 6").execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+/// Takes an error of the database that comes with a code for the last word.
 async fn pay_or_give_up(pool: PgPool, is_patient: bool) -> Result<(), Error> {
-    match pay_once(pool).await {
+    match pay_and_cancel(pool).await {
         Err(Error::Database(_)) if !is_patient => Ok(()),
         other => other,
     }
@@ -114,11 +125,11 @@ fn a_job_that_gives_up_on_any_error_of_the_database_gives_up_on_deadlocks_and_re
     assert_red(&report, &[":call="]);
     let paths = report.violations().iter().flat_map(|violation| &violation.paths);
     let ways: Vec<_> = paths.map(|path| path.scenario.to_string()).collect();
-    for way in
-        ["db.insert-receipts:call=conflict", "db.update-orders:call=conflict", "db.commit:call=shut-down"]
-    {
+    for way in ["db.delete-receipts:call=conflict", "db.commit:call=shut-down"] {
         assert!(ways.iter().any(|found| found.contains(way)), "no {way} in {ways:?}");
     }
+    // It waits for nobody there.
+    assert!(!ways.iter().any(|found| found.contains("db.update-orders:call=conflict")), "{ways:?}");
     assert_green(&with_pool(&explore(), async |pool: PgPool| pay_or_give_up(pool, true).await));
 }
 
@@ -173,4 +184,69 @@ fn a_commit_after_a_rollback_to_a_savepoint_has_all_points() {
     assert_red(&explored(explore().crashes(0), false), &["db.commit:call=reply-lost"]);
     assert_red(&explored(explore().faults(0), false), &["db.commit:happened=crash"]);
     assert_green(&explored(explore(), true));
+}
+
+#[test]
+fn a_statement_that_was_prepared_in_sql_is_a_call_when_it_is_executed() {
+    if !is_available() {
+        return;
+    }
+    let explored = |update: &'static str| {
+        with_pool(&one_deviation("prepared").crashes(0).deliveries(0), async move |pool: PgPool| {
+            let mut connection = pool.acquire().await?;
+            sqlx::raw_sql(&format!("PREPARE pay (bigint) AS {update}")).execute(&mut *connection).await?;
+            sqlx::raw_sql("PREPARE look AS SELECT 1 FROM orders").execute(&mut *connection).await?;
+            sqlx::raw_sql("EXECUTE pay (6)").execute(&mut *connection).await?;
+            sqlx::raw_sql("EXECUTE look").execute(&mut *connection).await?;
+            sqlx::raw_sql("DEALLOCATE ALL").execute(&mut *connection).await.map(drop)
+        })
+    };
+    let report = explored("UPDATE orders SET cents = cents + 1 WHERE id = $1");
+    assert_red(&report, &["db.update-orders:call=reply-lost"]);
+    // The fault-free run, three faults of the update, and one of the look.
+    assert_eq!(report.runs(), 1 + 3 + 1, "{report}");
+    let careful = explored("UPDATE orders SET cents = 1 WHERE id = $1");
+    assert_eq!((careful.verdict(), careful.runs()), (Verdict::RetryProof, 5), "{careful}");
+}
+
+/// Sends an email before or after the commit.
+async fn notify(pool: PgPool, mail: External, is_after: bool) -> Result<(), Error> {
+    let email =
+        || mail.call("send", async { Ok::<_, Error>(()) }).on_fault(|fault| Err(Error::Io(fault.into())));
+    let mut tx = pool.begin().await?;
+    sqlx::query("UPDATE orders SET state = 'paid' WHERE id = 6").execute(&mut *tx).await?;
+    if !is_after {
+        email().await?;
+    }
+    tx.commit().await?;
+    if is_after {
+        email().await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_call_to_the_outside_in_an_open_transaction_is_a_warning() {
+    if !is_available() {
+        return;
+    }
+    let explored = |is_after: bool| {
+        one_deviation("notify").run(async |world: &World| {
+            let db = world.postgres(&SHOP);
+            db.execute("INSERT INTO orders VALUES (6, 2598)");
+            world.process("worker", move |p| {
+                let (pool, mail) = (pool(&db.url(p), 2), p.external("mail"));
+                p.handle(async move |_: u32| notify(pool.clone(), mail.clone(), is_after).await);
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    let (inside, after) = (explored(false), explored(true));
+    let [warning] = inside.warnings() else { panic!("{inside}") };
+    assert!(
+        warning.summary.starts_with("mail.send is called while the transaction begun at "),
+        "{warning:?}"
+    );
+    assert!(after.warnings().is_empty(), "{after}");
 }

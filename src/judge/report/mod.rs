@@ -437,7 +437,7 @@ impl Report {
     }
 
     /// Returns what some run did that works, but is risky in production: an external call or an enqueue inside a
-    /// transaction of the store, or a connection pool smaller than the slots of its process. Each is listed once.
+    /// transaction, or a connection pool smaller than the slots of its process. Each is listed once.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }

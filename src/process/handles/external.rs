@@ -107,6 +107,10 @@ pub enum ExternalFault {
     /// asks for it has this fault.
     #[error("the system shuts down: nothing has happened")]
     ShutDown,
+    /// The caller's own limit for waiting is over, so the operation does not happen. Only work of a protocol
+    /// that sets such a limit has this one.
+    #[error("waited too long: nothing has happened")]
+    WaitedTooLong,
 }
 
 impl From<ExternalFault> for io::Error {
@@ -116,6 +120,7 @@ impl From<ExternalFault> for io::Error {
             ExternalFault::ReplyLost => io::ErrorKind::ConnectionReset,
             ExternalFault::Conflict => io::ErrorKind::WouldBlock,
             ExternalFault::ShutDown => io::ErrorKind::ConnectionAborted,
+            ExternalFault::WaitedTooLong => io::ErrorKind::TimedOut,
         };
         io::Error::new(kind, fault)
     }

@@ -253,7 +253,9 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
     }
 
     fn announce(&mut self, state: &mut State) {
-        if let Some(opened) = state.connections.in_transaction_since(state.actor()) {
+        let (connections, actor) = (&state.connections, state.actor());
+        let in_store = connections.in_transaction_since(actor);
+        if let Some(opened) = in_store.or_else(|| connections.in_outside_transaction(actor, None)) {
             let (kind, place) = (self.job.kind, self.job.place);
             state.record.note_hygiene(Hygiene::EnqueueInTransaction { kind, place, opened });
         }
