@@ -309,6 +309,7 @@ fn a_shutdown_is_no_crash_for_a_job_that_ends_in_time() {
         worker is asked to stop by t+25s
         worker has stopped
         t+1s      worker restarts
-    "#]].assert_eq(&lines_of(&text, "worker "));
+    "#]]
+    .assert_eq(&lines_of(&text, "worker "));
     assert!(!text.contains("attempt 2"), "{text}");
 }

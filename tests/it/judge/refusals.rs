@@ -55,7 +55,7 @@ fn a_sweeper_that_ships_a_declined_order() {
                 p.handle(async move |order: u32| {
                     let charged = payments.charge(charge(order)).await.map_err(|error| error.to_string())?;
                     let paid = matches!(charged, ChargeOutcome::Success { .. });
-                    store.put(&format!("paid:{order}"), &paid).await.map_err(|error| error.to_string())
+                    store.put(format!("paid:{order}"), &paid).await.map_err(|error| error.to_string())
                 });
                 let (parcels, store) = (p.fulfillment(), p.store());
                 p.handle(async move |_: Sweep| {

@@ -39,7 +39,7 @@ fn kept_token(token: fn(&Rng) -> String, mixes_up: bool) -> Report {
                 };
                 let shown = if mixes_up && is_retry { token(&rng) } else { kept.clone() };
                 store
-                    .put(&format!("shown:{user}"), &format!("https://shop.example/{shown}"))
+                    .put(format!("shown:{user}"), &format!("https://shop.example/{shown}"))
                     .await
                     .map_err(text)?;
                 let mail = mail("ada@example.com").key(format!("reset-{user}"));
@@ -74,11 +74,11 @@ fn token_as_a_key(leaves_the_first: bool) -> Report {
                 let drawn = letters(&rng);
                 if !leaves_the_first {
                     if let Some(old) = store.get::<String>("current").await.map_err(text)? {
-                        store.delete(&format!("session:{}", old.value)).await.map_err(text)?;
+                        store.delete(format!("session:{}", old.value)).await.map_err(text)?;
                     }
                 }
                 store.put("current", &drawn).await.map_err(text)?;
-                store.put(&format!("session:{drawn}"), &user).await.map_err(text)
+                store.put(format!("session:{drawn}"), &user).await.map_err(text)
             });
         },
         |world| {
@@ -103,7 +103,7 @@ fn a_drawn_word_is_compared() {
             let (store, rng) = (p.store(), p.rng());
             p.handle(async move |order: u32| {
                 let word = ["accepted", "declined", "deferred"][rng.below(3) as usize];
-                store.put(&format!("decision:{order}"), &word).await.map_err(|e| e.to_string())
+                store.put(format!("decision:{order}"), &word).await.map_err(|e| e.to_string())
             });
         },
         |world| {
@@ -137,7 +137,7 @@ fn paid_at(write: fn(u64) -> serde_json::Value, late: bool) -> Report {
                 let off = if late && is_retry { 3_600 } else { 0 };
                 let paid = write(BEGIN + clock.now().as_secs() + off);
                 let row = serde_json::json!({ "order": order, "paid": paid });
-                store.put(&format!("order:{order}"), &row).await.map_err(text)
+                store.put(format!("order:{order}"), &row).await.map_err(text)
             });
         },
         |world| {
