@@ -126,7 +126,16 @@
 //!   [`StoreCall`](future::StoreCall), [`Begin`](future::Begin), [`EnqueueFuture`](future::EnqueueFuture),
 //!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`LeaseExtension`](future::LeaseExtension), [`NextNotification`](future::NextNotification), [`Notify`](future::Notify), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
 //!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
-#![cfg_attr(feature = "http", doc = "* [`http`]: services on a real port ([`Http`](http::Http)).")]
+#![cfg_attr(
+    feature = "http",
+    doc = "* [`http`]: services on a real port ([`Http`](http::Http)), and HTTP APIs"
+)]
+#![cfg_attr(feature = "http", doc = "  ([`Upstream`](http::Upstream)) with stubs ([`Route`](http::Route),")]
+#![cfg_attr(feature = "http", doc = "  [`get`](http::get()), [`post`](http::post()), [`put`](http::put()),")]
+#![cfg_attr(feature = "http", doc = "  [`patch`](http::patch()), [`delete`](http::delete()),")]
+#![cfg_attr(feature = "http", doc = "  [`StubCall`](http::StubCall)) and answers")]
+#![cfg_attr(feature = "http", doc = "  ([`UpstreamResponse`](http::UpstreamResponse),")]
+#![cfg_attr(feature = "http", doc = "  [`UpstreamBody`](http::UpstreamBody)).")]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
 #![cfg_attr(feature = "loom", doc = "* [`model()`](crate::model()) runs a closure in every order of its")]
 #![cfg_attr(feature = "loom", doc = "  threads' accesses to memory. The module has the settings")]

@@ -1,7 +1,7 @@
 //! Tests and examples that need features of retryproof, or libraries that take long to build: see `examples/` and
 //! `tests/`. They are a separate member so that nobody else has to build these libraries.
 
-/// The examples of `Process::http`, `World::http` and `Client::over_http`, run with the client that they show.
+/// The examples of `Process::http`, `World::http`, `Client::over_http` and `World::upstream`, run with the client that they show.
 /// retryproof's own doctests cannot run them, because it is tested without that client.
 ///
 /// ```
@@ -12,6 +12,9 @@
 /// ```
 /// ```
 #[doc = include_str!("../../docs/http/a_function.rs")]
+/// ```
+/// ```
+#[doc = include_str!("../../docs/http/an_upstream.rs")]
 /// ```
 #[cfg(doctest)]
 pub struct ExamplesOverHttp;

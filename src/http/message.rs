@@ -16,7 +16,7 @@ const MOST_BODY: usize = 1 << 20;
 
 /// A whole request.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     pub(super) parts: Parts,
     pub(super) body: Vec<u8>,
     pub(super) manner: ResponseOptions,
@@ -24,7 +24,7 @@ pub(super) struct Message {
 
 /// The result of parsing the front of the bytes.
 #[derive(Debug)]
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     Partial,
     /// The client waits for `100 Continue`.
     Continue,
@@ -35,7 +35,7 @@ pub(super) enum Parsed {
 
 /// The progress of the current message.
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(crate) struct Parser {
     head: Option<Box<Head>>,
 }
 

@@ -8,6 +8,7 @@ mod message;
 mod request;
 mod pages;
 mod serve;
+mod upstream;
 #[cfg(test)]
 mod by_hand;
 
@@ -16,10 +17,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use http::Method;
 use serde::de::DeserializeOwned;
 
 use self::message::{Message, Parsed, Parser};
 use self::serve::{CustomService, CustomServices, serve};
+use self::upstream::Hosts;
+pub use self::upstream::{
+    Route, StubCall, Upstream, UpstreamBody, UpstreamResponse, delete, get, patch, post, put,
+};
 use crate::engine::state::{Shared, lock};
 use crate::process::{Client, Link, Process};
 use crate::search::choice::{Name, Place};
@@ -34,6 +40,7 @@ const HTTP: &str = "http";
 #[derive(Clone, Default)]
 pub(crate) struct HttpProtocol {
     owns: Arc<Mutex<BTreeMap<Name, Arc<dyn CustomService>>>>,
+    hosts: Hosts,
 }
 
 impl fmt::Debug for HttpProtocol {
@@ -71,7 +78,14 @@ impl Protocol for HttpProtocol {
     }
 
     fn serve(&self, request: HttpRequest, _: &mut HttpSession, caller: &Caller<'_>) -> ServeOutcome {
-        serve(*request.0, self, caller)
+        let target = &request.0.parts;
+        if target.method == Method::CONNECT {
+            return ServeOutcome::reply(upstream::tunnel_refused().written(request.0.manner));
+        }
+        match self.hosts.of(&target.uri) {
+            Some(name) => upstream::serve(*request.0, name, caller),
+            None => serve(*request.0, self, caller),
+        }
     }
 }
 
@@ -158,6 +172,26 @@ impl World {
     #[track_caller]
     pub fn http(&self) -> Http {
         open(&self.link(), Place::caller())
+    }
+
+    /// Adds an HTTP API that jobs call, with an address of its own in each process ([`Upstream::url`]). Its name stands in
+    /// reports: `stripe.POST/v1/charges`.
+    ///
+    /// Each request that is not safe (RFC 9110, section 9.2.1) and is answered with 2xx is an effect. For the idempotent
+    /// methods `PUT` and `DELETE` only the last content of each path is compared. Each request has the points and faults
+    /// of a call to a service over a connection: 503, 429 with `Retry-After`, a lost or late reply, a reset.
+    ///
+    #[cfg_attr(doctest, doc = "```ignore")]
+    #[cfg_attr(not(doctest), doc = "```")]
+    #[doc = include_str!("../../docs/http/an_upstream.rs")]
+    /// ```
+    ///
+    /// # Panics
+    /// If there is a service, a protocol or a state with this name already, or if no port can be opened.
+    #[track_caller]
+    pub fn upstream(&self, name: impl Into<Name>) -> Upstream {
+        let hosts = protocol(self.link().shared()).hosts.clone();
+        Upstream::new(self, name.into(), hosts)
     }
 }
 

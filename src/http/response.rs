@@ -11,10 +11,10 @@ use crate::wire::Reply;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HttpResponse {
     pub(super) status: u16,
-    /// Usually `application/json`.
+    /// Usually `application/json`. Empty if `headers` has the type.
     pub(super) content: &'static str,
     pub(super) body: Vec<u8>,
-    pub(super) header: Option<(HeaderName, HeaderValue)>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl HttpResponse {
@@ -22,7 +22,7 @@ impl HttpResponse {
         let written = serde_json::to_vec(body);
         // A reply of the user's own service may not be valid JSON.
         let body = written.unwrap_or_else(|error| format!("{:?}", error.to_string()).into_bytes());
-        Self { status, content: "application/json", body, header: None }
+        Self { status, content: "application/json", body, headers: Vec::new() }
     }
 
     /// A refusal with its reason.
@@ -31,15 +31,16 @@ impl HttpResponse {
     }
 
     pub(super) fn retry_after(self, wait: Duration) -> Self {
-        Self { header: Some((RETRY_AFTER, HeaderValue::from(wait.as_secs()))), ..self }
+        Self { headers: vec![(RETRY_AFTER, HeaderValue::from(wait.as_secs()))], ..self }
     }
 
     pub(super) fn allow(self, allowed: Option<HeaderValue>) -> Self {
-        Self { header: allowed.map(|allowed| (ALLOW, allowed)), ..self }
+        Self { headers: allowed.map(|allowed| (ALLOW, allowed)).into_iter().collect(), ..self }
     }
 
     pub(super) fn page(html: String) -> Self {
-        Self { status: 200, content: "text/html; charset=utf-8", body: html.into_bytes(), header: None }
+        let content = "text/html; charset=utf-8";
+        Self { status: 200, content, body: html.into_bytes(), headers: Vec::new() }
     }
 
     /// The bytes of the answer. They have no date, because a run has none.
@@ -48,8 +49,11 @@ impl HttpResponse {
         let version = if manner.version == Version::HTTP_10 { "1.0" } else { "1.1" };
         let mut bytes = Vec::with_capacity(160 + self.body.len());
         let mut line = |text: &str| bytes.extend_from_slice(text.as_bytes());
-        line(&format!("HTTP/{version} {status}\r\ncontent-type: {}\r\n", self.content));
-        if let Some((name, value)) = &self.header {
+        line(&format!("HTTP/{version} {status}\r\n"));
+        if !self.content.is_empty() {
+            line(&format!("content-type: {}\r\n", self.content));
+        }
+        for (name, value) in &self.headers {
             line(&format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
         }
         if !manner.keeps_alive {
@@ -57,7 +61,11 @@ impl HttpResponse {
         } else if manner.version == Version::HTTP_10 {
             line("connection: keep-alive\r\n");
         }
-        line(&format!("content-length: {}\r\n\r\n", self.body.len()));
+        // An answer without content must not have a length (RFC 9110, section 8.6).
+        match status == StatusCode::NO_CONTENT {
+            true => line("\r\n"),
+            false => line(&format!("content-length: {}\r\n\r\n", self.body.len())),
+        }
         let head = bytes.len();
         if !manner.only_head {
             bytes.extend_from_slice(&self.body);

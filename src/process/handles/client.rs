@@ -144,7 +144,7 @@ impl<S: Service> Client<S> {
     }
 
     /// Turns on delays, because something expires from now on.
-    pub(in crate::process) fn expect_delays(&self) {
+    pub(crate) fn expect_delays(&self) {
         self.test_only();
         self.link.shared().state().world.delays = true;
     }

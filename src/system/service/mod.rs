@@ -28,6 +28,7 @@ pub use settings::Behavior;
 pub(crate) use settings::CLIENT_TIMEOUT;
 pub use store::StoreError;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -195,7 +196,7 @@ pub trait Service: Clone + Send + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusals {
     pub(crate) subject: String,
-    pub(crate) names: &'static [&'static str],
+    pub(crate) names: Cow<'static, [&'static str]>,
 }
 
 impl Refusals {
@@ -205,7 +206,7 @@ impl Refusals {
     /// key.
     pub fn of<T: AsRef<str>>(subject: impl IntoIterator<Item = T>, names: &'static [&'static str]) -> Self {
         let parts: Vec<_> = subject.into_iter().map(|part| part.as_ref().to_owned()).collect();
-        Self { subject: parts.join("/"), names }
+        Self { subject: parts.join("/"), names: Cow::Borrowed(names) }
     }
 }
 
