@@ -223,6 +223,7 @@ impl Connections {
     }
 
     /// Notes that `actor` has a transaction in a real database, until the flag is set that this returns.
+    #[cfg(any(test, feature = "wire"))]
     pub(crate) fn begin_outside(&mut self, system: Name, actor: Actor, place: Place) -> Arc<AtomicBool> {
         let is_over = Arc::<AtomicBool>::default();
         self.outside.retain(|known| !known.is_over.load(Ordering::Relaxed));
