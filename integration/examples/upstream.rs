@@ -6,7 +6,7 @@
 //! ```
 //!
 //! You will see two reports of a job that pays for an order and sends a receipt. Without idempotency keys, a lost reply is
-//! paid for twice (RP0002), and the receipt is sent although the card was declined (RP0026). The mended job looks at the
+//! paid for twice (RP0002), and the receipt is sent although the card was declined (RP0026). The fixed job looks at the
 //! answer, and its keys are the same on every attempt. The program fails unless it comes out so.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]

@@ -1,4 +1,4 @@
-//! Servers and clients that do not do what they should: each is told clearly, and nothing hangs.
+//! Servers and clients that do not do what they should: the report names each of them, and nothing hangs.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -63,6 +63,7 @@ fn a_server_that_does_not_answer_properly_is_named() {
         assert!(report.to_string().contains(&expected), "{expected}\n{report}");
     }
     let report = explore_behind("http://127.0.0.1:1");
+    // A part: the rest has the port and the operating system's number.
     assert!(report.to_string().contains("did not answer POST /v1/charges: Connection refused"), "{report}");
 }
 

@@ -90,7 +90,7 @@ fn each_fault_reaches_the_client() {
     .assert_eq(&seen.join("\n"));
 }
 
-/// What a client has put is compared by its last content, so putting it twice is no violation.
+/// A resource that a client has put is compared by its last content, so putting it twice is no violation.
 #[test]
 fn an_idempotent_request_may_be_repeated() {
     let explore = |stale: bool| {
@@ -240,6 +240,7 @@ fn a_connection_is_kept_and_chunks_are_joined() {
                 }
                 let mut stream = BufReader::new(TcpStream::connect(&doors[1])?);
                 stream.get_mut().write_all(b"CONNECT api.example.com:443 HTTP/1.1\r\nhost: api.example.com:443\r\n\r\n")?;
+                // A part: the rest is the head of the answer.
                 assert!(read_answer(&mut stream)?.contains("this proxy has no tunnels"));
                 Ok(())
             });

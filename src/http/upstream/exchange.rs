@@ -56,7 +56,7 @@ impl UpstreamRequest {
         }
     }
 
-    /// What a request asks for, without headers.
+    /// The content of a request: all of it but its headers.
     pub(super) fn content(&self) -> Value {
         let mut content = Map::new();
         content.insert("path".to_owned(), self.path.as_str().into());

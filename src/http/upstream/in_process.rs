@@ -49,7 +49,7 @@ impl Body for UpstreamBody {
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What a service behind an upstream does with a request.
+/// Hands a request to the service behind an upstream, which sends its answer.
 type Serve = dyn Fn(Request<UpstreamBody>, SyncSender<Result<UpstreamResponse, BoxError>>) + Send + Sync;
 
 pub(super) struct InProcess {

@@ -20,10 +20,10 @@ use crate::search::choice::Name;
 use crate::system::effect::{fingerprint, hex};
 use crate::system::service::{Keys, Operation, Refusal, Refusals, Service, ServiceContext};
 
-/// What is wrong with the set-up of an upstream, if anything is.
+/// A fault in the set-up of an upstream, if there is one.
 pub(super) type Trouble = Arc<Mutex<Option<String>>>;
 
-/// What answers the requests that no stub answers.
+/// The server for the requests that no stub answers.
 pub(super) enum Backend {
     Remote(Remote),
     InProcess(InProcess),
@@ -185,7 +185,7 @@ impl UpstreamService {
         self.keys.get_or_insert_default()
     }
 
-    /// What the end of a run compares.
+    /// The state that is compared at the end of a run.
     pub(super) fn observed(&self) -> Map<String, Value> {
         let mut observed = self.state.clone();
         observed.extend(self.resources.clone());
