@@ -80,7 +80,7 @@ fn what_is_no_sound_request_is_refused() {
         (request("GET /payments/ui/../../..", "", b""), &[404]),
         (request("BREW /payments/charge", "", b""), &[405]),
         (request("OPTIONS *", "", b""), &[404]),
-        (request("CONNECT example.com:443", "", b""), &[404]),
+        (request("CONNECT example.com:443", "", b""), &[501]),
         (request("GET http://example.com/nowhere", "", b""), &[404]),
         (request("GET /payments/charges?order_id=%ff%fe", "", b""), &[200]),
         (request("GET /payments/charges?%00=%00&order_id", "", b""), &[200, 422]),
