@@ -37,7 +37,7 @@ fn a_lost_reply_is_paid_for_twice_without_a_key() {
         assert!(told.len() == 2 && told[1].starts_with("stripe.ch_"), "{report}");
         let scenarios = crate::support::scenarios(&report);
         assert!(
-            scenarios.contains(&"test u32#1.1/stripe.POST/v1/charges:call=reply-lost".to_owned()),
+            scenarios.contains(&"test job#1.1/stripe.POST/v1/charges:call=reply-lost".to_owned()),
             "{scenarios:?}"
         );
     }
