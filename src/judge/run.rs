@@ -98,6 +98,8 @@ pub(crate) struct Outcome {
     pub(crate) record: RunRecord,
     /// Whether the run had sockets.
     pub(crate) has_sockets: bool,
+    /// Whether the run had sockets, or calls to external systems.
+    pub(crate) has_externals: bool,
     /// The names of the threads of slots that were left behind.
     pub(crate) left: Vec<String>,
     /// The number of deviations of the run.
@@ -233,6 +235,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
         flights,
         record: run_record,
         has_sockets: shared.externals.have_wires(),
+        has_externals: shared.externals.any(),
         left: shared.sleepers.left(),
     };
     let mut ran = FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch };

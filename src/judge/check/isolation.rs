@@ -60,8 +60,12 @@ impl Exploration<'_> {
             .then(|| self.report_of_leak(plan, Mode::Explore, &fresh.outcome))
     }
 
-    /// Runs a scenario on a thread on which nothing has run. `None` if it took another course there.
+    /// Runs a scenario on a thread on which nothing has run. `None` if it took another course there. `None` as well if the
+    /// test uses external systems: its connections may belong to the runtime of this thread, which does not run meanwhile.
     fn on_fresh_thread(&self, plan: &Plan, mode: Mode) -> Option<Reference> {
+        if self.basis.reference.outcome.has_externals {
+            return None;
+        }
         let (basis, cases) = (self.basis, self.cases);
         let run = || {
             let ran = basis.part(cases).one_by_one(plan.clone(), mode, Timeline::default());
