@@ -155,6 +155,8 @@ impl Upstream {
     }
 
     /// Declares that the requests of a route change nothing, although their method says otherwise: a search by `POST`.
+    /// A lost reply to such a request is not explored as one that changed something, so never declare it of a request that
+    /// does; see [`deduplicates`](Upstream::deduplicates).
     pub fn reads(&self, route: Route) -> &Self {
         self.client.configure(|service| service.add_read(route));
         self
