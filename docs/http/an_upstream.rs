@@ -5,7 +5,7 @@ use serde_json::json;
 let report = Explore::new().deviations(1).run(async |world: &World| {
     let stripe = world.upstream("stripe");
     stripe.stub(post("/v1/charges"), |call| json!({ "id": call.id("ch_"), "amount": call.json()["amount"] }));
-    world.process("worker", |p| {
+    world.process("worker", move |p| {
         // The job takes a base URL, as in production.
         let url = stripe.url(p);
         p.handle_blocking(move |order: u32| {
