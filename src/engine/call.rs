@@ -125,13 +125,13 @@ pub(crate) trait CallTarget {
     /// Continues the work.
     fn resume(&mut self, fault: Option<Fault>, cx: &mut Context<'_>) -> ResumeOutcome<Self::Output> {
         let _ = (fault, cx);
-        unreachable!("nothing is under way behind this target")
+        unreachable!("nothing is under way at this target")
     }
 
     /// Does the work on this thread, which blocks in the meantime.
     fn work(&mut self, fault: Option<Fault>) -> Self::Output {
         let _ = fault;
-        unreachable!("nothing is under way behind this target")
+        unreachable!("nothing is under way at this target")
     }
 
     /// The reply has arrived. `State` is locked.

@@ -10,6 +10,11 @@ use serde_json::{Map, Value};
 
 /// A shorter text is an ordinary word, or a small number.
 const LEAST: usize = 6;
+/// A text of at least this length may be a little shorter or longer in another run.
+const LEAST_VARYING: usize = 8;
+/// The length of a UUID, and the places of its hyphens.
+const UUID: usize = 36;
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 /// A smaller number is an ordinary number.
 const LEAST_NUMBER: f64 = 10_000.0;
 /// The seeds of the repetitions differ from the seed of the exploration in these bits.
@@ -40,7 +45,8 @@ impl OutcomePart {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Frame {
     before: String,
-    length: usize,
+    /// The least and the greatest length of the generated text.
+    lengths: (usize, usize),
     after: String,
 }
 
@@ -65,17 +71,38 @@ impl Frame {
         while end > 0 && is_inner(one.as_bytes()[one.len() - end]) {
             end -= 1;
         }
-        let length = one.len().checked_sub(from + end)?;
-        let is_alike = texts.iter().all(|text| text.len() == one.len());
+        if let Some(uuid) = uuid_at(one, from) {
+            // Its first part may be a time, which the seed does not change.
+            (from, end) = (uuid, one.len() - uuid - UUID);
+        }
+        let lengths = texts.map(|text| text.len().saturating_sub(from + end));
+        let (least, greatest) = (*lengths.iter().min()?, *lengths.iter().max()?);
+        // A large number has a digit less now and then, in whatever base it is written.
+        let spread = usize::from(least >= LEAST_VARYING);
+        let is_alike = greatest - least <= 2 * spread;
+        let lengths = (least - spread, greatest + spread);
         let (before, after) = (one.get(..from)?.to_owned(), one.get(one.len() - end..)?.to_owned());
-        (is_alike && length >= LEAST).then_some(Self { before, length, after })
+        (is_alike && least >= LEAST).then_some(Self { before, lengths, after })
     }
 
     /// The generated part of a text that has this frame.
     fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
         let inner = text.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
-        (inner.len() == self.length).then_some(inner)
+        (self.lengths.0..=self.lengths.1).contains(&inner.len()).then_some(inner)
     }
+}
+
+/// Where the UUID begins that a place in a text belongs to, if it belongs to one.
+fn uuid_at(text: &str, place: usize) -> Option<usize> {
+    let is_uuid = |from: &usize| {
+        let uuid = text.as_bytes().get(*from..from + UUID).unwrap_or_default();
+        let fits = |(at, byte): (usize, &u8)| match HYPHENS.contains(&at) {
+            true => *byte == b'-',
+            false => byte.is_ascii_hexdigit(),
+        };
+        uuid.len() == UUID && uuid.iter().enumerate().all(fits)
+    };
+    (place.saturating_sub(UUID - 1)..=place).find(is_uuid)
 }
 
 impl SeededTexts {
@@ -223,6 +250,21 @@ mod tests {
             found(&seeded([482_113, 907_214, 655_302].map(|it| json!(it))), json!(111_222)),
             ["111222"]
         );
+    }
+
+    #[test]
+    fn a_uuid_is_generated_as_a_whole_and_a_number_may_have_a_digit_less() {
+        let ids = |ids: [&str; 3]| seeded(ids.map(|id| json!(format!("order-{id}"))));
+        let uuids = ids([
+            "019a3b2c-1c00-7abc-8def-0123456789ab",
+            "019a3b2c-1c00-71b2-9e0f-abcdef012345",
+            "019a3b2c-1c00-7f00-b001-55aa55aa55aa",
+        ]);
+        let later = "019a3b2c-2f11-7123-8456-7890abcdef01";
+        assert_eq!(found(&uuids, json!(format!("order-{later}"))), [later]);
+        let numbers = ids(["7Xk2mQ9rT4a", "Lp0Zw8sVbN1", "3cYh6Jd5Gf"]);
+        assert_eq!(found(&numbers, json!("order-9aBcDeFgHi")), ["9aBcDeFgHi"]);
+        assert_eq!(found(&numbers, json!("order-9aBcD")), [""; 0]);
     }
 
     #[test]

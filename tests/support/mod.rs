@@ -83,6 +83,15 @@ pub(crate) fn line_of<'t>(text: &'t str, part: &str) -> &'t str {
     }
 }
 
+/// Asserts that a file, by its path from the root of the repository and without its ending, has a test of this name.
+pub(crate) fn assert_is_test(file: &str, name: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{file}.rs"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let at = text.find(&format!("fn {name}()")).unwrap_or_else(|| panic!("there is no {file}::{name}"));
+    let attributes = text[..at].rsplit("\n\n").next().unwrap_or_default();
+    assert!(attributes.contains("test"), "{file}::{name} is no test");
+}
+
 /// Returns the path of a test as its binary knows it: `own_path(module_path!(), "panics_often")`.
 pub(crate) fn own_path(module: &str, test: &str) -> String {
     match module.split_once("::") {

@@ -127,7 +127,7 @@ impl Explore {
         let [second, third] = OTHER_SEEDS.map(|bits| {
             let (inputs, flights) = (ground.inputs.clone(), ground.flights.clone());
             let ground = Ground { inputs, flights, seed: ground.seed ^ bits, ..self.ground() };
-            run(body, Course::plain(Plan::ordinary()), &ground).outcome
+            run(body, Course::timed(Plan::ordinary()), &ground).outcome
         });
         if second.end != End::Completed || third.end != End::Completed {
             return SeededTexts::default();

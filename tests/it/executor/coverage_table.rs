@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::assert_is_test;
+
 /// A row, and the tests for it: `file::name`.
 const ROWS: &[(&str, &[&str])] = &[
     (
@@ -228,16 +230,11 @@ fn the_specification_has_the_same_rows() {
 
 #[test]
 fn each_row_has_a_test() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/executor");
     for (row, tests) in ROWS {
         assert!(!tests.is_empty(), "{row}");
         for test in *tests {
             let (file, name) = test.split_once("::").expect("file::name");
-            let text = std::fs::read_to_string(folder.join(format!("{file}.rs"))).expect(test);
-            let at =
-                text.find(&format!("fn {name}()")).unwrap_or_else(|| panic!("{row}: there is no {test}"));
-            let attributes = text[..at].rsplit("\n\n").next().unwrap_or_default();
-            assert!(attributes.contains("test"), "{row}: {test} is no test");
+            assert_is_test(&format!("tests/it/executor/{file}"), name);
         }
     }
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::assert_is_test;
+
 /// A row, and its tests: `path::name`, from the root of the repository.
 const ROWS: &[(&str, &[&str])] = &[
     ("J1", &["tests/it/judge/orders::input_1_an_order_that_contradicts_the_run_is_no_excuse"]),
@@ -104,10 +106,6 @@ fn the_specification_has_the_same_inputs() {
 fn each_input_has_a_test() {
     for test in ROWS.iter().flat_map(|(_, tests)| *tests) {
         let (file, name) = test.split_once("::").expect("path::name");
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{file}.rs"));
-        let text = std::fs::read_to_string(file).expect(test);
-        let at = text.find(&format!("fn {name}()")).unwrap_or_else(|| panic!("there is no {test}"));
-        let attributes = text[..at].rsplit("\n\n").next().unwrap_or_default();
-        assert!(attributes.contains("test"), "{test} is no test");
+        assert_is_test(file, name);
     }
 }
