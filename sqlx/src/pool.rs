@@ -212,14 +212,17 @@ macro_rules! executes {
             where
                 'c: 'e,
             {
-                self.lend().0.prepare_with(sql, parameters)
+                let (inner, external, _) = self.lend();
+                let call = external.call("prepare", inner.prepare_with(sql, parameters));
+                Box::pin(call.read_only().on_fault(lost))
             }
 
             fn describe<'e, 'q: 'e>(self, sql: &'q str) -> BoxFuture<'e, Result<Describe<DB>, Error>>
             where
                 'c: 'e,
             {
-                self.lend().0.describe(sql)
+                let (inner, external, _) = self.lend();
+                Box::pin(external.call("describe", inner.describe(sql)).read_only().on_fault(lost))
             }
         }
     };
