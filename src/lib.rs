@@ -136,6 +136,7 @@
 #![cfg_attr(feature = "http", doc = "  [`StubCall`](http::StubCall)) and answers")]
 #![cfg_attr(feature = "http", doc = "  ([`UpstreamResponse`](http::UpstreamResponse),")]
 #![cfg_attr(feature = "http", doc = "  [`UpstreamBody`](http::UpstreamBody)).")]
+#![cfg_attr(feature = "smtp", doc = "* [`smtp`]: a mail server on a real port ([`Smtp`](smtp::Smtp)).")]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
 #![cfg_attr(feature = "loom", doc = "* [`model()`](crate::model()) runs a closure in every order of its")]
 #![cfg_attr(feature = "loom", doc = "  threads' accesses to memory. The module has the settings")]
@@ -238,6 +239,8 @@ mod judge;
 pub mod wire;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "smtp")]
+pub mod smtp;
 #[cfg(feature = "loom")]
 mod memory;
 #[cfg(feature = "proptest")]
@@ -331,9 +334,58 @@ pub mod notifier {
 ///
 /// Its handlers are registered by [`Process::handle_raw`], and its jobs are enqueued by [`World::enqueue_new`] and
 /// [`JobQueue::enqueue_new`].
+///
+/// The functions are for a crate that replaces functions of the C library, as `retryproof-determinism` does.
 pub mod adapter {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use crate::engine::simulation;
     pub use crate::process::RawAttempt;
     pub use crate::system::job::JobKey;
+
+    /// Runs each scenario of this program on a thread of its own, which takes part in the scenario: the functions
+    /// below answer it. Threads that such a thread starts take part if they call [`in_this_run`]'s function.
+    pub fn simulate_operating_system() {
+        simulation::turn_on();
+    }
+
+    /// The time since 1970 for the code on this thread. `None` if the thread takes part in no scenario.
+    pub fn time_of_day() -> Option<Duration> {
+        simulation::time_of_day()
+    }
+
+    /// Reports whether the code on this thread takes part in a scenario.
+    pub fn is_in_run() -> bool {
+        simulation::is_here()
+    }
+
+    /// The time since 1970 at which each world begins. `None` without [`simulate_operating_system`].
+    pub fn beginning_of_time() -> Option<Duration> {
+        simulation::beginning()
+    }
+
+    /// Fills the bytes with random numbers of the scenario. Returns false, and leaves them as they are, if this thread
+    /// takes part in no scenario.
+    pub fn random_bytes(bytes: &mut [u8]) -> bool {
+        simulation::fill(bytes)
+    }
+
+    /// Notes that the code on this thread connects to an address. If it is none of the harness, the report warns of it.
+    pub fn note_connection_to(address: SocketAddr) {
+        simulation::note_connection_to(address);
+    }
+
+    /// Notes an address to which a part of the harness connects, or that belongs to it.
+    pub fn expect_connections_to(address: SocketAddr) {
+        simulation::expect_connections_to(address);
+    }
+
+    /// Returns a function for a thread that this one starts. It lets that thread take part in the same scenario, with random
+    /// numbers of its own.
+    pub fn in_this_run() -> impl FnOnce() + Send + 'static {
+        simulation::lend()
+    }
 }
 
 /// The futures that calls return. They have names so that a struct can hold one; most code only awaits them.
