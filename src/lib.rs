@@ -121,7 +121,12 @@
 //!   [`Retries`](middleware::Retries)) and around each enqueue ([`EnqueueService`](middleware::EnqueueService),
 //!   [`EnqueueServiceFuture`](middleware::EnqueueServiceFuture)), with ready-made ones.
 //! * [`adapter`]: what an adapter of a job library needs ([`JobKey`](adapter::JobKey),
-//!   [`RawAttempt`](adapter::RawAttempt)).
+//!   [`RawAttempt`](adapter::RawAttempt)), and what a crate needs that simulates the operating system:
+//!   [`simulate_operating_system`](adapter::simulate_operating_system), [`is_in_run`](adapter::is_in_run),
+//!   [`in_this_run`](adapter::in_this_run), [`time_of_day`](adapter::time_of_day),
+//!   [`beginning_of_time`](adapter::beginning_of_time), [`random_bytes`](adapter::random_bytes),
+//!   [`note_connection_to`](adapter::note_connection_to),
+//!   [`expect_connections_to`](adapter::expect_connections_to).
 //! * [`future`]: the futures that calls return ([`Call`](future::Call), [`TypedCall`](future::TypedCall),
 //!   [`StoreCall`](future::StoreCall), [`Begin`](future::Begin), [`EnqueueFuture`](future::EnqueueFuture),
 //!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`LeaseExtension`](future::LeaseExtension), [`NextNotification`](future::NextNotification), [`Notify`](future::Notify), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
@@ -337,55 +342,12 @@ pub mod notifier {
 ///
 /// The functions are for a crate that replaces functions of the C library, as `retryproof-determinism` does.
 pub mod adapter {
-    use std::net::SocketAddr;
-    use std::time::Duration;
-
-    use crate::engine::simulation;
+    pub use crate::engine::simulation::{
+        beginning_of_time, expect_connections_to, in_this_run, is_in_run, note_connection_to, random_bytes,
+        simulate_operating_system, time_of_day,
+    };
     pub use crate::process::RawAttempt;
     pub use crate::system::job::JobKey;
-
-    /// Runs each scenario of this program on a thread of its own, which takes part in the scenario: the functions
-    /// below answer it. Threads that such a thread starts take part if they call [`in_this_run`]'s function.
-    pub fn simulate_operating_system() {
-        simulation::turn_on();
-    }
-
-    /// The time since 1970 for the code on this thread. `None` if the thread takes part in no scenario.
-    pub fn time_of_day() -> Option<Duration> {
-        simulation::time_of_day()
-    }
-
-    /// Reports whether the code on this thread takes part in a scenario.
-    pub fn is_in_run() -> bool {
-        simulation::is_here()
-    }
-
-    /// The time since 1970 at which each world begins. `None` without [`simulate_operating_system`].
-    pub fn beginning_of_time() -> Option<Duration> {
-        simulation::beginning()
-    }
-
-    /// Fills the bytes with random numbers of the scenario. Returns false, and leaves them as they are, if this thread
-    /// takes part in no scenario.
-    pub fn random_bytes(bytes: &mut [u8]) -> bool {
-        simulation::fill(bytes)
-    }
-
-    /// Notes that the code on this thread connects to an address. If it is none of the harness, the report warns of it.
-    pub fn note_connection_to(address: SocketAddr) {
-        simulation::note_connection_to(address);
-    }
-
-    /// Notes an address to which a part of the harness connects, or that belongs to it.
-    pub fn expect_connections_to(address: SocketAddr) {
-        simulation::expect_connections_to(address);
-    }
-
-    /// Returns a function for a thread that this one starts. It lets that thread take part in the same scenario, with random
-    /// numbers of its own.
-    pub fn in_this_run() -> impl FnOnce() + Send + 'static {
-        simulation::lend()
-    }
 }
 
 /// The futures that calls return. They have names so that a struct can hold one; most code only awaits them.

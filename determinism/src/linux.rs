@@ -112,7 +112,7 @@ pub unsafe extern "C" fn time(place: *mut time_t) -> time_t {
 /// Fills the place with random numbers of the scenario.
 ///
 /// # Safety
-/// There must be room for so many bytes.
+/// There must be room for that number of bytes.
 unsafe fn fill(place: *mut c_void, length: size_t) -> bool {
     if place.is_null() || length == 0 {
         return false;
@@ -241,7 +241,7 @@ pub unsafe extern "C" fn connect(socket: c_int, address: *const sockaddr, length
 /// It may end by `pthread_exit`, which unwinds.
 type ThreadFunction = extern "C-unwind" fn(*mut c_void) -> *mut c_void;
 
-/// What a thread is started with.
+/// The beginning of a thread.
 struct ThreadStart {
     enter: Box<dyn FnOnce() + Send>,
     function: ThreadFunction,

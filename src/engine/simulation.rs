@@ -1,4 +1,4 @@
-//! What threads of code under test get from the operating system: the time of day, and random bytes.
+//! The operating system for threads of code under test: the time of day, random bytes, and connections.
 //!
 //! This module only has the values. The member `determinism` replaces the functions of the C library, and asks here.
 //! Without it, nothing here is ever on.
@@ -22,7 +22,7 @@ thread_local! {
     static HERE: RefCell<Option<ThreadSimulation>> = const { RefCell::new(None) };
 }
 
-/// What all threads of a run share.
+/// The part that all threads of a run share.
 #[derive(Debug, Default)]
 struct Surroundings {
     /// Nanoseconds since the world began.
@@ -31,7 +31,7 @@ struct Surroundings {
     seen: Mutex<Seen>,
 }
 
-/// What code under test has seen of the operating system.
+/// The answers that code under test has had.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// The times, since the world began, at which the clock was read.
@@ -84,8 +84,10 @@ impl ThreadSimulation {
     }
 }
 
-/// Turns the simulation on for all explorations of this program.
-pub(crate) fn turn_on() {
+/// Runs each scenario of this program on a thread of its own, which takes part in the scenario: the functions of
+/// [`adapter`](crate::adapter) answer it. Threads that such a thread starts take part if they call the function that
+/// [`in_this_run`] returns.
+pub fn simulate_operating_system() {
     IS_ON.store(true, Ordering::Relaxed);
 }
 
@@ -124,8 +126,9 @@ pub(crate) fn advance(now: Duration) {
     }
 }
 
-/// Returns a function for a thread that this one starts. It lets that thread take part in the run.
-pub(crate) fn lend() -> impl FnOnce() + Send + 'static {
+/// Returns a function for a thread that this one starts. It lets that thread take part in the same scenario, with random
+/// numbers of its own.
+pub fn in_this_run() -> impl FnOnce() + Send + 'static {
     let other = HERE.try_with(|here| here.borrow_mut().as_mut().map(ThreadSimulation::of_other));
     let other = other.ok().flatten();
     move || {
@@ -145,13 +148,14 @@ fn ask<R>(question: impl FnOnce(&mut ThreadSimulation) -> R) -> Option<R> {
     answer.ok().flatten()
 }
 
-/// Notes an address that belongs to the harness, or to a part of it, so that code under test may connect to it.
-pub(crate) fn expect_connections_to(address: SocketAddr) {
+/// Notes an address to which a part of the harness connects, or that belongs to it.
+pub fn expect_connections_to(address: SocketAddr) {
     ask(|here| lock(&here.run.seen).connections.expected.insert(address));
 }
 
-/// Code on this thread connects to an address.
-pub(crate) fn note_connection_to(address: SocketAddr) {
+/// Notes that the code on this thread connects to an address. If that does not belong to the harness, the report warns of
+/// it.
+pub fn note_connection_to(address: SocketAddr) {
     ask(|here| {
         let connections = &mut lock(&here.run.seen).connections;
         if !connections.expected.contains(&address) {
@@ -160,7 +164,7 @@ pub(crate) fn note_connection_to(address: SocketAddr) {
     });
 }
 
-/// What the code under test of this run has seen so far.
+/// Returns the answers that the code under test of this run has had so far.
 pub(crate) fn seen() -> Option<Seen> {
     ask(|here| lock(&here.run.seen).clone())
 }
@@ -177,8 +181,8 @@ impl Seen {
     }
 }
 
-/// The time of day for the code on this thread, since 1970.
-pub(crate) fn time_of_day() -> Option<Duration> {
+/// Returns the time since 1970 for the code on this thread. `None` if the thread takes part in no scenario.
+pub fn time_of_day() -> Option<Duration> {
     let now = ask(|here| {
         let now = Duration::from_nanos(here.run.now.load(Ordering::Relaxed));
         lock(&here.run.seen).times.insert(now);
@@ -187,18 +191,19 @@ pub(crate) fn time_of_day() -> Option<Duration> {
     Some(BEGINNING + now)
 }
 
-/// Reports whether this thread takes part in a run that is not over.
-pub(crate) fn is_here() -> bool {
+/// Reports whether the code on this thread takes part in a scenario.
+pub fn is_in_run() -> bool {
     ask(|_| ()).is_some()
 }
 
-/// The time of day at which all worlds begin.
-pub(crate) fn beginning() -> Option<Duration> {
+/// Returns the time since 1970 at which each world begins. `None` without [`simulate_operating_system`].
+pub fn beginning_of_time() -> Option<Duration> {
     is_on().then_some(BEGINNING)
 }
 
-/// Fills the bytes with random numbers of the scenario. Returns false if the code on this thread takes part in none.
-pub(crate) fn fill(bytes: &mut [u8]) -> bool {
+/// Fills the bytes with random numbers of the scenario. Returns false, and leaves them as they are, if this thread takes
+/// part in no scenario.
+pub fn random_bytes(bytes: &mut [u8]) -> bool {
     let filled = ask(|here| {
         lock(&here.run.seen).has_draws = true;
         for piece in bytes.chunks_mut(8) {
@@ -214,7 +219,7 @@ mod tests {
 
     fn drawn(bytes: usize) -> Option<Vec<u8>> {
         let mut drawn = vec![0; bytes];
-        fill(&mut drawn).then_some(drawn)
+        random_bytes(&mut drawn).then_some(drawn)
     }
 
     #[test]
@@ -222,7 +227,7 @@ mod tests {
         let draw = |seed| {
             let _run = begin(seed);
             let before = drawn(13).unwrap();
-            let [first, second] = [lend(), lend()].map(|enter| {
+            let [first, second] = [in_this_run(), in_this_run()].map(|enter| {
                 let thread = std::thread::spawn(move || {
                     enter();
                     drawn(13).unwrap()
@@ -241,7 +246,7 @@ mod tests {
     fn a_thread_that_takes_part_in_no_run_gets_the_operating_system() {
         assert_eq!((drawn(1), time_of_day()), (None, None));
         let run = begin(1);
-        let enter = lend();
+        let enter = in_this_run();
         assert_eq!(time_of_day(), Some(BEGINNING));
         drop(run);
         assert_eq!((drawn(1), time_of_day()), (None, None));

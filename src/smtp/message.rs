@@ -26,7 +26,7 @@ fn digest(bytes: &[u8]) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// What was sent, without what the client generates for each message.
+/// Returns the email, without the parts that the client generates for each message.
 pub(super) fn email(envelope: &Envelope) -> Email {
     let to = envelope.to.join(", ");
     let parsed = MessageParser::default().parse(&envelope.data);

@@ -105,7 +105,7 @@ impl Session {
     }
 
     fn command(&mut self, line: &[u8]) -> Next {
-        let Ok(text) = str::from_utf8(line) else {
+        let Ok(text) = std::str::from_utf8(line) else {
             return Next::Last("500 5.5.2 this is not SMTP\r\n".to_owned());
         };
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));

@@ -75,7 +75,7 @@ fn where_emails_may_be_repeated_every_failure_of_a_mail_server_is_survived() {
     assert_green(&concurrent(&one_deviation().deviations(2), at_least_once));
 }
 
-/// What a job does about the code in an answer: `4xx` may pass, `5xx` will not.
+/// A job decides by the code in an answer: `4xx` may pass, `5xx` will not.
 #[test]
 fn a_job_sees_the_codes_of_a_mail_server() {
     let seen = Mutex::new(BTreeSet::new());
