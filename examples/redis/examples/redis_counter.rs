@@ -1,7 +1,7 @@
 //! Two jobs that count in a real Redis.
 //!
 //! ```console
-//! $ cargo run -p retryproof-redis --example redis_counter
+//! $ cargo run -p retryproof-wrapped-redis --example redis_counter
 //! ```
 //!
 //! It starts a server of its own, if Redis is installed, or takes the one that `REDIS_URL` names.
@@ -13,7 +13,7 @@ use std::io::{self, Write};
 
 use redis::RedisResult;
 use retryproof::{Explore, Report, World};
-use retryproof_redis::{Connection, Server};
+use retryproof_wrapped_redis::{Connection, Server};
 
 const COUNTED: &str = "retryproof:counter:n";
 

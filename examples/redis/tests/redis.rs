@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use redis::{RedisResult, Value};
 use retryproof::{Explore, Report, Verdict, World};
-use retryproof_redis::{Connection, Server};
+use retryproof_wrapped_redis::{Connection, Server};
 
 /// Each exploration has its own keys, so that tests may share the server.
 fn clear(server: &Server, prefix: &str) {
