@@ -28,7 +28,8 @@ impl Address {
     /// Parses `redis://user:password@host:port/database` and `redis+unix:///path?db=1`.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").ok_or("it has no `://`")?;
-        let number = |text: &str| text.parse::<u32>().map_err(|_| format!("`{text}` is no number of a database"));
+        let number =
+            |text: &str| text.parse::<u32>().map_err(|_| format!("`{text}` is no number of a database"));
         match scheme {
             "redis" | "valkey" => {}
             "unix" | "redis+unix" => {
@@ -92,7 +93,8 @@ impl Address {
             Target::Socket(path) => {
                 let login = match (&self.user, &self.password) {
                     (user, Some(password)) => {
-                        let user = user.iter().map(|user| format!("&user={}", encoded(user))).collect::<String>();
+                        let user =
+                            user.iter().map(|user| format!("&user={}", encoded(user))).collect::<String>();
                         format!("{user}&pass={}", encoded(password))
                     }
                     _ => String::new(),

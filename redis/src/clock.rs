@@ -28,7 +28,10 @@ pub(crate) struct ClockPaths {
     pub(crate) file: PathBuf,
 }
 
-#[allow(clippy::disallowed_methods, reason = "programs also compare times of the server with their own clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "programs also compare times of the server with their own clock"
+)]
 pub(crate) fn real_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

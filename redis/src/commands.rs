@@ -44,13 +44,16 @@ const READS: &str = " bitcount bitfield_ro bitpos dbsize dump eval_ro evalsha_ro
 const SUBSCRIBES: &str = " subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe ";
 const REFUSED: &str = " monitor sync psync replconf ";
 /// Their key comes after a number of keys.
-const NUMBERED: &str = " lmpop zmpop sintercard zintercard zdiff zinter zunion eval eval_ro evalsha evalsha_ro fcall fcall_ro ";
+const NUMBERED: &str =
+    " lmpop zmpop sintercard zintercard zdiff zinter zunion eval eval_ro evalsha evalsha_ro fcall fcall_ro ";
 /// Commands without a key.
-const KEYLESS: &str = " keys scan randomkey dbsize wait waitaof flushall flushdb swapdb function time script multi exec ";
+const KEYLESS: &str =
+    " keys scan randomkey dbsize wait waitaof flushall flushdb swapdb function time script multi exec ";
 /// Commands with a subcommand before the key.
 const SUBCOMMANDS: &str = " object xgroup xinfo memory debug pubsub bitop ";
 /// Commands that may give a key a time to live, besides `SET` with such an option.
-const EXPIRES: &str = " setex psetex expire pexpire expireat pexpireat getex restore eval evalsha fcall copy rename renamenx ";
+const EXPIRES: &str =
+    " setex psetex expire pexpire expireat pexpireat getex restore eval evalsha fcall copy rename renamenx ";
 
 fn has(words: &str, word: &str) -> bool {
     words.split(' ').any(|known| known == word)
@@ -198,11 +201,6 @@ impl Command {
         }
     }
 
-    /// The part of it that stands in the source: a script, or nothing.
-    pub(crate) fn source(&self) -> Option<&[u8]> {
-        self.argument(1).filter(|_| matches!(self.name.as_str(), "eval" | "eval_ro"))
-    }
-
     /// How it waits, if it does.
     pub(crate) fn waiting(&self) -> Option<Waiting> {
         let (at, unit, awaited) = match self.name.as_str() {
@@ -292,15 +290,18 @@ mod tests {
 
     #[test]
     fn a_wait_has_the_limit_of_the_client_and_none_in_the_server() {
-        let waiting = |text: &str| {
-            command(text).waiting().map(|waiting| (shown(&waiting.bytes), waiting.limit))
-        };
+        let waiting =
+            |text: &str| command(text).waiting().map(|waiting| (shown(&waiting.bytes), waiting.limit));
         let bytes = |text: &str| shown(&command(text).bytes());
         for (text, sent, millis) in [
             ("BLPOP a b 1.5", "BLPOP a b 0", Some(1_500)),
             ("BLMOVE a b LEFT RIGHT 0", "BLMOVE a b LEFT RIGHT 0", None),
             ("BLMPOP 2 1 a LEFT", "BLMPOP 0 1 a LEFT", Some(2_000)),
-            ("XREADGROUP GROUP g c BLOCK 250 STREAMS s >", "XREADGROUP GROUP g c BLOCK 0 STREAMS s >", Some(250)),
+            (
+                "XREADGROUP GROUP g c BLOCK 250 STREAMS s >",
+                "XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
+                Some(250),
+            ),
             ("WAIT 1 100", "WAIT 1 0", Some(100)),
         ] {
             let limit = millis.map(Duration::from_millis);

@@ -82,7 +82,9 @@ impl Redis {
             return answer.clone();
         }
         let answer = self.lease.admin().run(&words);
-        let answer = json(answer.unwrap_or_else(|error| panic!("`{}` failed: {}", shown.join(" "), explained(&error))));
+        let answer = json(
+            answer.unwrap_or_else(|error| panic!("`{}` failed: {}", shown.join(" "), explained(&error))),
+        );
         match reads {
             true => drop(known.1.insert(words, answer.clone())),
             // A job may wait for it.

@@ -168,7 +168,8 @@ impl ReplyScan {
                     match kind {
                         b'$' | b'!' | b'=' if rest.starts_with(b"-") => {}
                         b'$' | b'!' | b'=' => {
-                            end = usize::try_from(count).map_or(usize::MAX, |count| after.saturating_add(count));
+                            end = usize::try_from(count)
+                                .map_or(usize::MAX, |count| after.saturating_add(count));
                             end = end.saturating_add(2);
                             if bytes.len() < end {
                                 return Framed::Partial;
@@ -298,8 +299,11 @@ mod tests {
     #[test]
     fn a_reply_is_read() {
         let read = value(b"*3\r\n:1\r\n$2\r\n\xff\xfe\r\n*1\r\n$-1\r\n");
-        let expected =
-            Value::Array(vec![Value::Integer(1), Value::Bytes(vec![0xff, 0xfe]), Value::Array(vec![Value::Nil])]);
+        let expected = Value::Array(vec![
+            Value::Integer(1),
+            Value::Bytes(vec![0xff, 0xfe]),
+            Value::Array(vec![Value::Nil]),
+        ]);
         assert_eq!(read, expected);
         assert_eq!(Value::Bytes(b"a\xffb".to_vec()).text(), "a\\xffb");
     }

@@ -125,7 +125,8 @@ impl Server {
                 let program = program().unwrap_or_else(|| panic!("{NONE}"));
                 InstalledServer::start(&program).and_then(|own| {
                     let address = own.address.clone();
-                    Self::new(address, Some(own)).map_err(|error| format!("the server cannot be used: {error}"))
+                    Self::new(address, Some(own))
+                        .map_err(|error| format!("the server cannot be used: {error}"))
                 })
             }
         };
@@ -136,7 +137,8 @@ impl Server {
         let text = |error: io::Error| error.to_string();
         let mut admin = Upstream::log_in(&address).map_err(text)?;
         let info = admin.run(&["INFO", "server"]).map_err(text)?.text();
-        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown").trim();
+        let version =
+            info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown").trim();
         let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
         let number = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
         if number < OLDEST {
@@ -156,7 +158,8 @@ impl Server {
 
     /// Takes the database in `REDIS_URL`, when no other world or program uses it any more.
     fn claim(url: &str) -> Result<Self, String> {
-        let address = Address::parse(url).map_err(|error| format!("REDIS_URL is no URL of a server: {error}"))?;
+        let address =
+            Address::parse(url).map_err(|error| format!("REDIS_URL is no URL of a server: {error}"))?;
         let database = address.database;
         let unusable = |error: String| format!("the server of REDIS_URL cannot be used: {error}");
         let server = Self::new(address, None).map_err(unusable)?;

@@ -44,14 +44,18 @@ impl Span {
 }
 
 /// Returns all keys with their values. `is_compared` decides about keys that expire soon.
-pub(crate) fn keys(server: &Server, is_compared: &dyn Fn(&str) -> bool) -> io::Result<BTreeMap<String, Json>> {
+pub(crate) fn keys(
+    server: &Server,
+    is_compared: &dyn Fn(&str) -> bool,
+) -> io::Result<BTreeMap<String, Json>> {
     let span = Span::of(server);
     let base = server.address.database;
     let mut admin = server.admin();
     let mut databases = vec![base];
     if server.is_own() {
         let info = admin.run(&["INFO", "keyspace"])?.text();
-        let numbers = info.lines().filter_map(|line| line.strip_prefix("db")?.split(':').next()?.parse().ok());
+        let numbers =
+            info.lines().filter_map(|line| line.strip_prefix("db")?.split(':').next()?.parse().ok());
         databases = numbers.collect();
     }
     let mut all = BTreeMap::new();
@@ -164,7 +168,8 @@ fn of_kind(span: Span, kind: &str, answer: Value) -> Json {
         }
         "zset" => {
             let members = pairs(answer.array()).into_iter();
-            let members = members.map(|(member, score)| Json::Array(vec![text(span, &member), text(span, &score)]));
+            let members =
+                members.map(|(member, score)| Json::Array(vec![text(span, &member), text(span, &score)]));
             object([("zset", members.collect())])
         }
         "hash" => object([("hash", fields(span, answer.array()))]),
@@ -200,8 +205,7 @@ fn stream(admin: &mut Upstream, span: Span, key: &[u8], answer: Value) -> io::Re
         let group: BTreeMap<_, _> = pairs(group.array()).into_iter().collect();
         let field = |name: &str| group.get(name.as_bytes()).map(|value| shown(value)).unwrap_or_default();
         let (group, last) = (field("name"), id(&field("last-delivered-id")));
-        let asked: [&[u8]; 6] =
-            [b"XPENDING", key, group.as_bytes(), b"-", b"+", MOST_PENDING.as_bytes()];
+        let asked: [&[u8]; 6] = [b"XPENDING", key, group.as_bytes(), b"-", b"+", MOST_PENDING.as_bytes()];
         let pending = admin.run(&asked)?.array().into_iter();
         let pending = pending.filter_map(|entry| entry.array().into_iter().next().map(Value::text));
         let pending: Json = pending.map(|entry| Json::from(name(&entry))).collect();

@@ -203,7 +203,10 @@ impl Upstream {
     }
 
     /// Runs several commands at once. An error is one of the answers.
-    pub(crate) fn run_all<A: AsRef<[u8]>, C: AsRef<[A]>>(&mut self, commands: &[C]) -> io::Result<Vec<Value>> {
+    pub(crate) fn run_all<A: AsRef<[u8]>, C: AsRef<[A]>>(
+        &mut self,
+        commands: &[C],
+    ) -> io::Result<Vec<Value>> {
         let bytes: Vec<u8> = commands.iter().flat_map(|command| request(command.as_ref())).collect();
         self.send(&bytes)?;
         commands.iter().map(|_| Ok(value(&self.wait()?.0))).collect()

@@ -239,7 +239,8 @@ impl Exchange {
     fn resume_waiting(&self) {
         self.resume_waiting_at(None);
         let mut lines = lock(&self.lines);
-        let pushed = lines.connections.iter_mut().filter_map(|connection| connection.push().then_some(())).count();
+        let pushed =
+            lines.connections.iter_mut().filter_map(|connection| connection.push().then_some(())).count();
         lines.moves += pushed as u64;
         if pushed > 0 {
             lines.forget_gone();

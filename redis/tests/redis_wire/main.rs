@@ -1,10 +1,16 @@
 //! Unmodified clients, with a proxy between them and a real Redis: bad jobs are found, good twins pass, and whatever a client
 //! sends, nothing hangs and the next scenario starts clean.
 
+mod bad_input;
 mod clients;
+mod locks;
+mod messages;
+mod queues;
+mod repeats;
+mod state;
 
 use retryproof::{Explore, Report, Verdict, World};
-use retryproof_redis::{Redis, WorldExt, is_available};
+use retryproof_redis::{WorldExt, is_available};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -12,9 +18,9 @@ fn one_deviation(name: &str) -> Explore {
     Explore::new().name(name).deviations(1)
 }
 
-/// Jobs only overtake each other.
-fn overtaking(name: &str) -> Explore {
-    Explore::new().name(name).deviations(2).crashes(0).faults(0).deliveries(0)
+/// Reports whether the server was started here, and has the world's clock.
+fn is_own_server() -> bool {
+    is_available() && std::env::var_os("REDIS_URL").is_none_or(|url| url.is_empty())
 }
 
 /// These jobs, in one process, each of which gets the URL.
@@ -28,6 +34,7 @@ fn with_url<const N: usize>(
         let job = job.clone();
         world.process("worker", move |p| {
             let (url, job) = (redis.url(p), job.clone());
+            p.slots(2);
             p.handle(async move |number: u32| job(url.clone(), number).await);
         });
         for number in jobs {
