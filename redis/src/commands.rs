@@ -1,4 +1,4 @@
-//! What a command does, as far as its words tell: whether it is a call, what a report names it, and what it waits for.
+//! The meaning of a command, as far as its words tell: whether it is a call, its name in a report, and for what it waits.
 //!
 //! A command that is not known counts as a write, which has all points.
 
@@ -73,7 +73,7 @@ pub(crate) struct Waiting {
     /// The same command without a limit, because the server's limit would be one of real time.
     pub(crate) bytes: Vec<u8>,
     pub(crate) limit: Option<Duration>,
-    /// What it waits for, in the words of a report.
+    /// The thing for which it waits, in the words of a report.
     pub(crate) awaited: &'static str,
 }
 
@@ -181,7 +181,7 @@ impl Command {
         matches!(self.name.as_str(), "evalsha" | "evalsha_ro").then(|| self.word(1))
     }
 
-    /// What a report calls it: the command and its first key. Parts of keys that look generated are left out.
+    /// Its name in a report: the command and its first key. Parts of keys that look generated are left out.
     pub(crate) fn label(&self) -> String {
         let key = self.key_at().and_then(|at| self.argument(at));
         let key = key.or_else(|| self.argument(1).filter(|_| self.name.starts_with("fcall")));

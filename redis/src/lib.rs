@@ -2,10 +2,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod resp;
+mod address;
 mod clock;
 mod upstream;
 mod installed;
-mod address;
 mod server;
 mod commands;
 mod state;

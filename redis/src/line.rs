@@ -147,7 +147,7 @@ impl Line {
         Ok(reply)
     }
 
-    /// What the server has sent unasked.
+    /// Returns everything that the server has sent unasked.
     pub(crate) fn pushed(&mut self) -> Vec<u8> {
         let writes = self.lease.writes();
         if !self.listens || self.has_ended || writes == self.seen {

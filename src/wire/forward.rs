@@ -147,7 +147,7 @@ pub struct Expirations {
 }
 
 impl Expirations {
-    /// Moves an expiration from `before` to `after`, both since the world began. `None` is none.
+    /// Moves an expiration from `before` to `after`, both since the world began. `None` is no expiration.
     pub fn replace(&self, before: Option<Duration>, after: Option<Duration>) {
         if before != after {
             self.shared.state().ledger.expiries.replace(before, after);

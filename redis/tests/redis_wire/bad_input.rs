@@ -1,4 +1,6 @@
 //! Clients and servers that do what they should not, and surroundings that lack something.
+//!
+//! A part: the rest of these texts is the server's or the operating system's, or has a path.
 
 use std::env;
 use std::fs;

@@ -61,6 +61,7 @@ fn a_lock_expires_while_its_owner_stalls() {
     }
     let report = selling(false);
     assert_red(&report, &["redis.get-stock:stall="]);
+    // A part: the rest of the report says how it came about.
     assert!(report.to_string().contains("redis.stock is \"9\", expected \"8\""), "{report}");
     assert_green(&selling(true));
 }

@@ -1,4 +1,4 @@
-//! What is compared, and what each scenario begins with.
+//! The state that is compared, and the one with which each scenario begins.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -157,6 +157,7 @@ fn a_server_that_goes_away_is_a_verdict_that_says_so_and_the_next_one_starts_cle
     let report = vanishing(true);
     assert!(matches!(report.verdict(), Verdict::Violated | Verdict::Nondeterministic), "{report}");
     let text = report.to_string();
+    // A part: the rest is the client's, or says how it came about.
     assert!(text.contains("the server has ended") || text.contains("broken pipe"), "{text}");
     assert_green(&vanishing(false));
 }
