@@ -159,6 +159,18 @@ impl Connection {
         }
     }
 
+    /// Sends what the server has to say unasked, unless a message is under way. Returns whether there is anything.
+    pub(super) fn push(&mut self) -> bool {
+        let Some(talk) = self.talk.as_mut().filter(|_| self.phase == Phase::Idle) else { return false };
+        let pushed = talk.pushed();
+        if pushed.is_empty() {
+            return false;
+        }
+        self.send(pushed, Ending::StaysOpen);
+        self.write();
+        true
+    }
+
     /// Reports whether the peer can still receive a reply.
     pub(super) fn is_heard(&self) -> bool {
         self.phase != Phase::Gone && !(self.phase == Phase::Waiting && self.has_ended)

@@ -240,6 +240,15 @@ impl Exchange {
     /// continue in the order in which they began to wait, regardless of which was served first.
     fn resume_waiting(&self) {
         self.resume_waiting_at(None);
+        let mut lines = lock(&self.lines);
+        let pushed =
+            lines.connections.iter_mut().filter_map(|connection| connection.push().then_some(())).count();
+        lines.moves += pushed as u64;
+        if pushed > 0 {
+            lines.forget_gone();
+            drop(lines);
+            self.woken.note_progress();
+        }
     }
 
     /// The same. Those whose limit is over at `now` end.
