@@ -7,9 +7,11 @@
 mod support;
 
 mod aborts;
+mod bugs;
 mod hangs;
 mod kept;
 mod order_pipeline;
+mod page;
 mod passing;
 mod ratchet;
 mod runners;
@@ -97,12 +99,14 @@ fn surround(command: &mut Command) {
         "RETRYPROOF_SHARD",
         "RETRYPROOF_BASELINE",
         "RETRYPROOF_SEED",
+        "RETRYPROOF_HTML_DIR",
         "PROPTEST_CASES",
     ] {
         command.env_remove(variable);
     }
     command
         .env("RETRYPROOF_KEEP", "off")
+        .env("RETRYPROOF_HTML", "off")
         .env("RUST_BACKTRACE", "0")
         .env("TERM", "xterm")
         .stdin(Stdio::null());
