@@ -2,7 +2,7 @@
 
 use super::markup::Markup;
 use crate::judge::report::diagram::{
-    Diagram, DrawnEffect, EffectKind, LaneKind, Reply, SpanKind, Step, StepKind,
+    Diagram, DrawnEffect, EffectKind, LaneKind, Link, Reply, SpanKind, Step, StepKind,
 };
 
 /// The first row of the steps. The names of the lanes are above.
@@ -83,7 +83,7 @@ impl Grid<'_> {
             let rows = (self.rows[span.from], self.rows[span.to] + 1);
             put(html, class, &area(rows, (middle(span.lane) - 1, middle(span.lane) + 1)));
         }
-        self.bracket(html);
+        self.diagram.links.iter().for_each(|link| self.link(link, html));
         let mut moment = "";
         for (at, step) in self.diagram.steps.iter().enumerate() {
             if step.at != moment && !step.at.is_empty() {
@@ -99,13 +99,12 @@ impl Grid<'_> {
         }
     }
 
-    /// Connects the effect that happened again to its first time.
-    fn bracket(&self, html: &mut Markup) {
-        let Some((lane, first, last, times)) = self.diagram.repetition() else { return };
-        let rows = (self.rows[first], self.rows[last] + 1);
-        let place = area(rows, (middle(lane), middle(lane) + 1));
-        html.element("div", &[("class", "k"), ("style", &place)], |html| {
-            html.leaf("b", "", &format!("×{times}"));
+    fn link(&self, link: &Link, html: &mut Markup) {
+        let rows = (self.rows[link.from], self.rows[link.to] + 1);
+        let place = area(rows, (middle(link.lane), middle(link.lane) + 1));
+        html.element("div", &[("class", "k"), ("style", &place)], |html| match link.times {
+            Some(times) => html.leaf("b", "", &format!("×{times}")),
+            None => html.constant("<b title=\"another attempt came in between\">⇄</b>"),
         });
     }
 
@@ -139,7 +138,9 @@ impl Grid<'_> {
         }
         if let Some(deviation) = &step.deviation {
             let below = area((row + 1, row + 2), (2, 2 * self.diagram.lanes.len() + 2));
-            html.element("div", &[("class", "vt"), ("style", &below)], |html| html.text(deviation));
+            html.element("div", &[("class", "vt"), ("style", &below)], |html| {
+                html.leaf("span", "", deviation)
+            });
         }
     }
 
@@ -159,6 +160,9 @@ impl Grid<'_> {
             (_, Some(Reply::Arrived)) => " both",
             (_, None) => "",
         });
+        if step.is_between {
+            class.push_str(" btw");
+        }
         html.element("div", &[("class", &class), ("style", &place), ("title", &step.detail)], |html| {
             html.leaf("b", "", &step.text);
             if !step.detail.is_empty() {
@@ -170,21 +174,22 @@ impl Grid<'_> {
             }
         });
         for effect in &step.effects {
-            self.effect(effect, to, row, html);
+            self.effect(effect, step.reply == Some(Reply::Lost), (to, row), html);
         }
     }
 
-    fn effect(&self, effect: &DrawnEffect, lane: usize, row: usize, html: &mut Markup) {
+    fn effect(&self, effect: &DrawnEffect, is_lost: bool, (lane, row): (usize, usize), html: &mut Markup) {
         let (class, label) = match effect.kind {
             EffectKind::Ordinary => ("e", "effect"),
             EffectKind::First => ("e e1", "effect, which happens again later"),
             EffectKind::Again => ("e e2", "the same effect again"),
             EffectKind::Wrong => ("e e2", "an effect that should not have happened like this"),
         };
+        let class = format!("{class}{}", if is_lost { " up" } else { "" });
         let place = area((row, row + 1), (middle(lane) - 1, middle(lane) + 1));
         let label = format!("{label}: {}", effect.id);
         let attributes = [
-            ("class", class),
+            ("class", class.as_str()),
             ("style", &*place),
             ("role", "img"),
             ("aria-label", &*label),

@@ -222,4 +222,32 @@ mod tests {
         assert_eq!(one, other);
         assert!(one.contains("<title>retryproof: 2 failed, 1 passed</title>"));
     }
+
+    #[test]
+    fn a_page_of_ten_thousand_violations_is_small() {
+        let report = crate::Explore::new().name("many").deviations(1).run(async |world: &crate::World| {
+            world.process("worker", |p| {
+                let email = p.email();
+                p.handle(async move |text: String| {
+                    for _ in 0..12 {
+                        email.send(crate::service::email::Email::text("ada", &*text)).await?;
+                    }
+                    Ok::<(), crate::ServiceError>(())
+                });
+            });
+            world.enqueue("&".repeat(5_000));
+            world.settle().await;
+        });
+        let mut many = report.clone();
+        let (violation, showing) = (&report.violations[0], &report.showings[0]);
+        many.violations = vec![violation.clone(); 10_000];
+        many.violations[0].paths = vec![violation.paths[0].clone(); 10_000];
+        many.showings = vec![showing.clone(); 10_000];
+        many.unexplored = vec!["nothing".repeat(1_000); 10_000];
+        many.notes.clone_from(&many.unexplored);
+        let part = Part::of(&many, "it", false, &many.unexplored);
+        assert!(part.html.len() < 60_000, "{} bytes", part.html.len());
+        assert!(part.html.contains("more; RETRYPROOF_VERBOSE=1 prints all violations"));
+        assert_eq!(Part::of(&many, "it", false, &[]).html, Part::of(&many, "it", false, &[]).html);
+    }
 }

@@ -2,7 +2,8 @@
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button.copy");
   if (!button) return;
-  const text = button.dataset.copy, said = button.textContent;
+  const text = button.dataset.copy ?? button.parentElement.querySelector("code").textContent;
+  const said = button.textContent;
   try {
     await navigator.clipboard.writeText(text);
   } catch {

@@ -153,9 +153,7 @@ fn replay(report: &Report, scenario: &Scenario, html: &mut Markup) {
     let line = format!("{scenario} {command}");
     html.element("div", &[("class", "replay")], |html| {
         html.leaf("code", "", &line);
-        html.element("button", &[("type", "button"), ("class", "copy"), ("data-copy", &line)], |html| {
-            html.text("Copy");
-        });
+        html.constant("<button type=\"button\" class=\"copy\">Copy</button>");
     });
 }
 
@@ -267,8 +265,9 @@ fn causes(report: &Report, drawn: usize, html: &mut Markup) {
     if count == 0 {
         return;
     }
-    let s = if count == 1 { "" } else { "s" };
-    html.leaf("h3", "", &format!("All causes ({count} way{s} to {} violations)", report.violations.len()));
+    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let title = format!("{} to {}", plural(count, "way"), plural(report.violations.len(), "violation"));
+    html.leaf("h3", "", &format!("All causes: {title}"));
     if report.violations.len() > drawn {
         html.leaf(
             "p",
@@ -284,12 +283,16 @@ fn causes(report: &Report, drawn: usize, html: &mut Markup) {
     html.element("ul", &[("class", "ways")], |html| {
         for (violation, path) in ways.take(MOST_ROWS) {
             html.element("li", &[], |html| {
-                html.leaf("b", "", path.code.as_str());
                 let summary = path.other.as_ref().map_or(&violation.summary, |(_, summary)| summary);
-                html.text(&format!(" {} ", cut(summary, MOST_CHARS / 4)));
+                let summary = format!(" {} ", cut(summary, MOST_CHARS / 4));
                 let place = path.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
                 let runs = if path.runs == 1 { "1 run".to_owned() } else { format!("{} runs", path.runs) };
-                html.leaf("span", "why", &short(&format!("{}{place}, {runs}", words::causes(&path.cause))));
+                let why = short(&format!("{}{place}, {runs}", words::causes(&path.cause)));
+                html.element("span", &[], |html| {
+                    html.leaf("b", "", path.code.as_str());
+                    html.text(&summary);
+                    html.leaf("span", "why", &why);
+                });
                 let (scenario, command) = report.replay_line(&path.scenario);
                 let line = format!("{scenario} {command}");
                 html.element(

@@ -13,6 +13,19 @@ pub(crate) struct Diagram {
     pub(crate) steps: Vec<Step>,
     /// The parts of lanes in which an attempt runs, or is paused. They refer to steps by their positions.
     pub(crate) spans: Vec<Span>,
+    pub(crate) links: Vec<Link>,
+}
+
+/// Connects two steps: an effect that happened again with its first time, or two steps of one attempt with those that
+/// another one made in between.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// The lane beside which it is drawn.
+    pub(crate) lane: usize,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    /// The number of times that the effect happened.
+    pub(crate) times: Option<usize>,
 }
 
 /// A part of the world.
@@ -53,6 +66,8 @@ pub(crate) struct Step {
     pub(crate) reply: Option<Reply>,
     /// The effects that happened, on the lane `to`.
     pub(crate) effects: Vec<DrawnEffect>,
+    /// Whether the step came between two steps of another attempt, because of a deviation.
+    pub(crate) is_between: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +178,9 @@ impl Diagram {
         for span in &mut self.spans {
             span.lane = place(span.lane);
         }
+        for link in &mut self.links {
+            link.lane = place(link.lane);
+        }
         self.lanes = order.iter().map(|&at| self.lanes[at].clone()).collect();
     }
 
@@ -206,36 +224,26 @@ impl Diagram {
         for span in &mut self.spans {
             (span.from, span.to) = (places[span.from], places[span.to]);
         }
+        for link in &mut self.links {
+            (link.from, link.to) = (places[link.from], places[link.to]);
+        }
         // A part of a lane that is left out as a whole.
         self.spans.retain(|span| span.from < span.to || self.steps[span.from].kind != StepKind::Gap);
-    }
-
-    /// Returns the lane on which an effect happens again, the positions of the steps of its first time and its last
-    /// time, and how often it happens.
-    pub(crate) fn repetition(&self) -> Option<(usize, usize, usize, usize)> {
-        let is = |step: &Step, kind: EffectKind| step.effects.iter().any(|effect| effect.kind == kind);
-        let last = self.steps.iter().rposition(|step| is(step, EffectKind::Again))?;
-        let lane = self.steps[last].to?;
-        let on_lane = |step: &&Step| step.to == Some(lane);
-        let marked = |kind: &EffectKind| matches!(kind, EffectKind::First | EffectKind::Again);
-        let its = |step: &Step| step.effects.iter().filter(|effect| marked(&effect.kind)).count();
-        let first = self.steps.iter().position(|step| step.to == Some(lane) && its(step) > 0)?;
-        let times = self.steps.iter().filter(on_lane).map(its).sum();
-        Some((lane, first, last, times))
     }
 }
 
 impl Step {
     fn new(kind: StepKind, at: String, lane: usize) -> Self {
-        let (text, detail) = (String::new(), String::new());
-        Self { at, kind, lane, to: None, text, detail, deviation: None, reply: None, effects: Vec::new() }
+        let (text, detail, effects) = (String::new(), String::new(), Vec::new());
+        let (to, deviation, reply, is_between) = (None, None, None, false);
+        Self { at, kind, lane, to, text, detail, deviation, reply, effects, is_between }
     }
 
     /// Whether the outcome depends on the step.
     fn decides(&self) -> bool {
         let is_usual = |effect: &DrawnEffect| effect.kind == EffectKind::Ordinary;
         let is_end = matches!(self.kind, StepKind::Missing | StepKind::Wrong | StepKind::Crash);
-        self.deviation.is_some() || is_end || !self.effects.iter().all(is_usual)
+        self.deviation.is_some() || self.is_between || is_end || !self.effects.iter().all(is_usual)
     }
 }
 

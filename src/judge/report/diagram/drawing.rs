@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Diagram, DrawnEffect, EffectKind, Lane, LaneKind, Reply, Span, SpanKind, Step, StepKind, is_queue,
+    Diagram, DrawnEffect, EffectKind, Lane, LaneKind, Link, Reply, Span, SpanKind, Step, StepKind, is_queue,
 };
 use crate::judge::oracle::Finding;
+use crate::judge::report::crossing::{self, CrossingStep};
 use crate::judge::report::{ShownRun, words};
 use crate::search::choice::{Actor, Choice, DeviationKind, Ending, Fault, Name, Point};
 use crate::system::clock::Moment;
@@ -34,6 +35,8 @@ struct Drawing<'r> {
     /// The spans of the pauses of actors.
     pauses: BTreeMap<Actor, usize>,
     booted: Vec<Name>,
+    /// The steps that are calls or updates.
+    made: Vec<(usize, CrossingStep)>,
 }
 
 pub(super) fn draw(run: &ShownRun) -> Diagram {
@@ -46,9 +49,11 @@ pub(super) fn draw(run: &ShownRun) -> Diagram {
         calls: BTreeMap::new(),
         pauses: BTreeMap::new(),
         booted: Vec::new(),
+        made: Vec::new(),
     };
     drawing.lane(LaneKind::Queue, "queue");
     run.events.iter().for_each(|event| drawing.event(event));
+    drawing.link();
     run.findings.iter().take(MOST_FINDINGS).for_each(|finding| drawing.finding(finding));
     let last = drawing.diagram.steps.len().saturating_sub(1);
     for span in &mut drawing.diagram.spans {
@@ -116,6 +121,7 @@ impl Drawing<'_> {
 
     fn event(&mut self, event: &Event) {
         let here = self.diagram.steps.len();
+        self.made.extend(crossing::step(event).map(|step| (here, step)));
         if let Some(pause) = self.pauses.remove(&event.by) {
             self.diagram.spans[pause].to = here.saturating_sub(1);
         }
@@ -251,11 +257,24 @@ impl Drawing<'_> {
         let step = self.push(event, kind, lane, "");
         (step.to, step.deviation) = (to.filter(|to| *to != lane), Some(sentence));
         if is_end {
+            self.cut_call(event.by, choice.label.point);
             self.crash(event.by, here);
         } else if let (true, Some(span)) = (is_pause, self.attempts.get(&event.by)) {
             let job = self.diagram.spans[*span].job;
             self.diagram.spans.push(Span { lane, from: here, to: here, kind: SpanKind::Paused, job });
             self.pauses.insert(event.by, self.diagram.spans.len() - 1);
+        }
+    }
+
+    /// Shows how far a call had come when its caller died.
+    fn cut_call(&mut self, by: Actor, point: Point) {
+        let reply = match point {
+            Point::Before => Reply::Refused,
+            Point::Happened => Reply::Lost,
+            _ => return,
+        };
+        if let Some(call) = self.calls.get(&by) {
+            self.diagram.steps[*call].reply = Some(reply);
         }
     }
 
@@ -308,6 +327,35 @@ impl Drawing<'_> {
         match what {
             EventKind::Exited { .. } => self.crash(event.by, here),
             _ => self.finish(event.by, ended, here),
+        }
+    }
+
+    /// Connects the effect that happened again with its first time, and the steps between which another attempt came.
+    fn link(&mut self) {
+        let steps = &mut self.diagram.steps;
+        let has = |step: &Step, kind: EffectKind| step.effects.iter().any(|effect| effect.kind == kind);
+        let is_marked = |step: &Step| has(step, EffectKind::First) || has(step, EffectKind::Again);
+        if let Some(to) = steps.iter().rposition(|step| has(step, EffectKind::Again)) {
+            let on_lane = |step: &&Step| step.to == steps[to].to && is_marked(step);
+            let times = steps.iter().filter(on_lane).map(|step| step.effects.len()).sum();
+            let from = steps.iter().position(|step| on_lane(&step)).unwrap_or(to);
+            let lane = steps[to].to.unwrap_or_default();
+            self.diagram.links.push(Link { lane, from, to, times: Some(times) });
+            return;
+        }
+        if self.run.findings.is_empty() {
+            return;
+        }
+        for crossing in crossing::crossings(&self.run.events).iter().take(2) {
+            let at = |step: CrossingStep, after: usize| {
+                self.made.iter().find(|(at, made)| *at >= after && *made == step).map(|(at, _)| *at)
+            };
+            let Some(from) = at(crossing.before, 0) else { continue };
+            let Some(between) = at(crossing.between, from) else { continue };
+            let Some(to) = at(crossing.after, between) else { continue };
+            steps[between].is_between = true;
+            let lane = steps[between].to.unwrap_or_default();
+            self.diagram.links.push(Link { lane, from, to, times: None });
         }
     }
 
