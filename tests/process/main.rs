@@ -93,6 +93,8 @@ fn scene(name: &str) -> Command {
 fn surround(command: &mut Command) {
     for variable in [
         "CI",
+        "GITHUB_ACTIONS",
+        "RETRYPROOF_ANNOTATIONS",
         "NO_COLOR",
         "GITHUB_STEP_SUMMARY",
         "RETRYPROOF_REPLAY",

@@ -124,6 +124,9 @@ impl Explore {
             judged.words.extend(path.map(words));
         }
         summary::append(&judged.report, judged.passes, &judged.words);
+        if !judged.passes {
+            summary::annotate(&judged.report);
+        }
         let page = page::update(&judged.report, judged.passes, &judged.words);
         let page = page.filter(|_| !judged.passes);
         judged.words.extend(page.map(|page| format!("as pictures: {}", page.display())));

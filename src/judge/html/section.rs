@@ -280,7 +280,7 @@ fn causes(report: &Report, drawn: usize, html: &mut Markup) {
         html.void("input", &[("type", "search"), ("placeholder", "crash, RP0002, a file …")]);
         html.element("output", &[("aria-live", "polite")], |_| {});
     });
-    html.element("ul", &[("class", "ways")], |html| {
+    html.element("ul", &[("class", "ways"), ("tabindex", "0"), ("aria-label", "All causes")], |html| {
         for (violation, path) in ways.take(MOST_ROWS) {
             html.element("li", &[], |html| {
                 let summary = path.other.as_ref().map_or(&violation.summary, |(_, summary)| summary);
@@ -316,15 +316,11 @@ fn extent(report: &Report, added: &[String], html: &mut Markup) {
     html.element("div", &[("class", "extent")], |html| {
         html.element("div", &[], |html| {
             html.leaf("h3", "", "Explored");
-            let (run, failed) = (report.runs.to_string(), report.violated.to_string());
-            let label = format!("{failed} of {run} runs failed");
-            html.element(
-                "meter",
-                &[("min", "0"), ("max", &run), ("value", &failed), ("aria-label", &label)],
-                |html| {
-                    html.text(&label);
-                },
-            );
+            let label = format!("{} of {} runs failed", report.violated, report.runs);
+            let share = 100 * report.violated / report.runs.max(1);
+            html.element("div", &[("class", "share"), ("role", "img"), ("aria-label", &label)], |html| {
+                html.element("i", &[("style", &format!("width:{share}%"))], |_| {});
+            });
             explored(report).lines().for_each(|line| html.leaf("p", "", &short(line)));
         });
         html.element("div", &[], |html| {

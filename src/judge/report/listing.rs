@@ -51,7 +51,7 @@ impl ListedLine<'_> {
     }
 }
 
-/// What a report says about places, by file and line.
+/// The crashes, causes and labels of a report, by file and line.
 #[derive(Default)]
 struct Fates<'r> {
     points: BTreeMap<(String, u32), Vec<&'r LineCrash>>,

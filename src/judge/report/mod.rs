@@ -13,10 +13,12 @@ mod coverage;
 mod timeline;
 mod text;
 mod retry_marks;
+mod annotations;
 pub(crate) mod diagram;
 pub(crate) mod listing;
 pub(crate) mod notes;
 
+pub(crate) use annotations::annotations;
 pub use codes::Code;
 use codes::Traits;
 pub(crate) use codes::{DroppedCalls, dropped};

@@ -20,6 +20,8 @@ const MOST_LANES: usize = 9;
 const MOST_DETAIL: usize = 120;
 /// The maximum number of findings at the end.
 const MOST_FINDINGS: usize = 4;
+/// The maximum number of connections.
+const MOST_LINKS: usize = 3;
 
 struct Drawing<'r> {
     run: &'r ShownRun,
@@ -332,29 +334,43 @@ impl Drawing<'_> {
 
     /// Connects the effect that happened again with its first time, and the steps between which another attempt came.
     fn link(&mut self) {
-        let steps = &mut self.diagram.steps;
-        let has = |step: &Step, kind: EffectKind| step.effects.iter().any(|effect| effect.kind == kind);
-        let is_marked = |step: &Step| has(step, EffectKind::First) || has(step, EffectKind::Again);
-        if let Some(to) = steps.iter().rposition(|step| has(step, EffectKind::Again)) {
-            let on_lane = |step: &&Step| step.to == steps[to].to && is_marked(step);
-            let times = steps.iter().filter(on_lane).map(|step| step.effects.len()).sum();
-            let from = steps.iter().position(|step| on_lane(&step)).unwrap_or(to);
-            let lane = steps[to].to.unwrap_or_default();
-            self.diagram.links.push(Link { lane, from, to, times: Some(times) });
+        let run = self.run;
+        let mut again: Vec<&Effect> = Vec::new();
+        for effect in run.effects.iter().filter(|effect| run.repeated.contains(&effect.id)) {
+            if !again.contains(&effect) {
+                again.push(effect);
+            }
+        }
+        for effect in again.iter().take(MOST_LINKS) {
+            let alike = || run.effects.iter().filter(|other| other == effect);
+            let count = |step: &Step| {
+                let is_one = |drawn: &DrawnEffect| alike().any(|other| other.id == drawn.id);
+                step.effects.iter().filter(|drawn| is_one(drawn)).count()
+            };
+            let steps = &self.diagram.steps;
+            let its: Vec<usize> = (0..steps.len()).filter(|at| count(&steps[*at]) > 0).collect();
+            if let [from, .., to] = its[..] {
+                let times = its.iter().map(|at| count(&steps[*at])).sum();
+                let lane = steps[to].to.unwrap_or_default();
+                self.diagram.links.push(Link { lane, from, to, times: Some(times) });
+            }
+        }
+        if !again.is_empty() {
             return;
         }
-        if self.run.findings.is_empty() {
+        if run.findings.is_empty() {
             return;
         }
-        for crossing in crossing::crossings(&self.run.events).iter().take(2) {
+        for crossing in crossing::crossings(&run.events).iter().take(MOST_LINKS) {
             let at = |step: CrossingStep, after: usize| {
                 self.made.iter().find(|(at, made)| *at >= after && *made == step).map(|(at, _)| *at)
             };
             let Some(from) = at(crossing.before, 0) else { continue };
             let Some(between) = at(crossing.between, from) else { continue };
             let Some(to) = at(crossing.after, between) else { continue };
-            steps[between].is_between = true;
-            let lane = steps[between].to.unwrap_or_default();
+            let step = &mut self.diagram.steps[between];
+            step.is_between = true;
+            let lane = step.to.unwrap_or_default();
             self.diagram.links.push(Link { lane, from, to, times: None });
         }
     }
