@@ -49,6 +49,8 @@ use crate::system::timeline::EventKind;
 
 /// The time between the death of a process and its restart.
 const RESTART: Duration = Duration::from_secs(1);
+/// A timer of tokio that is further away than this never comes.
+const FAR: Duration = Duration::from_secs(100 * 86_400);
 
 type Boot = Rc<dyn Fn(&Process)>;
 
@@ -480,8 +482,11 @@ impl Executor {
             })
             .collect();
         if outside.is_empty() {
-            let Some(limit) = limit else { return self.shared.sleepers.wake_at_last() };
-            self.shared.advance(limit.max(now));
+            // A caller that blocks its thread may wait in an external system, for as long as it allows.
+            let until = [limit, self.shared.externals.deadline()].into_iter().flatten().min();
+            let Some(until) = until else { return self.shared.sleepers.wake_at_last() };
+            self.shared.advance(until.max(now));
+            self.shared.externals.hang_up(until.max(now));
             return true;
         }
         let has_come = self.awaits_arrivals() && self.shared.externals.linger(None);
@@ -511,6 +516,10 @@ impl Executor {
             }
         }
         self.wake_in_time(&woken, until.unwrap_or(now));
+        // Tokio stops at moments of its own on the way to a timer. Without one, that would go on without end.
+        if limit.is_none() && woken.is_empty() && until.is_some_and(|until| until.saturating_sub(now) > FAR) {
+            return self.shared.sleepers.wake_at_last();
+        }
         match until {
             Some(until) if called => self.shared.advance(until.max(now)),
             Some(until) => self.shared.advance(until.max(latest)),

@@ -20,6 +20,7 @@ use super::transit::{ArrivedRequest, PendingReply, SilentCaller, WaitingCall, re
 use crate::engine::external_calls::real_time;
 use crate::engine::externals::{self, RealSystem, RequestStart, Traffic};
 use crate::engine::life;
+use crate::engine::simulation;
 use crate::engine::state::{Shared, WakeQueue, lock};
 use crate::process::Link;
 use crate::search::choice::{Actor, Name, Place};
@@ -159,6 +160,7 @@ impl Exchange {
         });
         match opened {
             Ok((address, socket)) => {
+                simulation::expect_connections_to(address);
                 let (link, number) = (link.clone(), lines.opened);
                 lines.opened += 1;
                 let is_closed = false.into();
@@ -238,6 +240,15 @@ impl Exchange {
     /// continue in the order in which they began to wait, regardless of which was served first.
     fn resume_waiting(&self) {
         self.resume_waiting_at(None);
+        let mut lines = lock(&self.lines);
+        let pushed =
+            lines.connections.iter_mut().filter_map(|connection| connection.push().then_some(())).count();
+        lines.moves += pushed as u64;
+        if pushed > 0 {
+            lines.forget_gone();
+            drop(lines);
+            self.woken.note_progress();
+        }
     }
 
     /// The same. Those whose limit is over at `now` end.

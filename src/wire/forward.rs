@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::protocol::{self, Caller, Finish, Outcome, Reply, Resume, ServeOutcome, Waiting};
 use crate::engine::call::{self, CallSpec, CallTarget, EnterOutcome, InFlight, Visit, dies_waiting};
 use crate::engine::external_calls::real_time;
-use crate::engine::state::{State, Stuck, call_site};
+use crate::engine::state::{Shared, State, Stuck, call_site};
 use crate::process::{ExternalFault, Link};
 use crate::search::choice::{DeviationKind, Fault, Name, Place, WaitKind};
 use crate::system::service::{FaultPlan, external_faults};
@@ -36,6 +36,7 @@ pub struct ForwardedCall {
     passes: bool,
     may_conflict: bool,
     may_shut_down: bool,
+    awaited: &'static str,
 }
 
 impl ForwardedCall {
@@ -55,6 +56,7 @@ impl ForwardedCall {
             passes: false,
             may_conflict: false,
             may_shut_down: false,
+            awaited: "a lock",
         }
     }
 
@@ -82,6 +84,12 @@ impl ForwardedCall {
     #[must_use]
     pub fn may_shut_down(self) -> Self {
         Self { may_shut_down: true, ..self }
+    }
+
+    /// Sets what the call waits for, if it waits, in the words of a report. Defaults to `a lock`.
+    #[must_use]
+    pub fn waits_for(self, awaited: &'static str) -> Self {
+        Self { awaited, ..self }
     }
 
     /// Marks the call as one that leaves nothing behind if its connection breaks: a read, or a statement in a
@@ -130,6 +138,23 @@ impl Drop for OpenTransaction {
     }
 }
 
+/// The moments at which what a real system keeps expires on the world's clock, such as a lock with a time to live.
+///
+/// A task then also stalls until just past the next of them, and retries may be days late.
+#[derive(Clone, Debug)]
+pub struct Expirations {
+    shared: Arc<Shared>,
+}
+
+impl Expirations {
+    /// Moves an expiration from `before` to `after`, both since the world began. `None` is no expiration.
+    pub fn replace(&self, before: Option<Duration>, after: Option<Duration>) {
+        if before != after {
+            self.shared.state().ledger.expiries.replace(before, after);
+        }
+    }
+}
+
 /// The work of a call: first with the injected fault, then again whenever it is resumed.
 type Work = Box<dyn FnMut(Option<ExternalFault>) -> ForwardOutcome + Send>;
 
@@ -140,6 +165,11 @@ impl Caller<'_> {
         let mut state = self.shared().state();
         let actor = state.actor();
         OpenTransaction { is_over: state.connections.begin_outside(call.system, actor, place) }
+    }
+
+    /// The expirations of the world. The work of a call may replace some of them. Do not keep this after the call.
+    pub fn expirations(&self) -> Expirations {
+        Expirations { shared: self.shared().clone() }
     }
 
     /// Makes a call to a real system, in the name of the process.
@@ -280,8 +310,8 @@ impl ForwardTarget {
     }
 
     fn what(&self) -> String {
-        let ForwardedCall { system, operation, .. } = self.call;
-        format!("at {} for `{system}.{operation}`, which waits for a lock", self.place)
+        let ForwardedCall { system, operation, awaited, .. } = self.call;
+        format!("at {} for `{system}.{operation}`, which waits for {awaited}", self.place)
     }
 }
 

@@ -7,7 +7,7 @@
 //! | to | use |
 //! | --- | --- |
 //! | add a protocol | [`Protocol`], [`DecodeOutcome`], [`Caller`], [`ServeOutcome`], [`Reply`] |
-//! | forward requests to a real system | [`Caller::forward`], [`ForwardedCall`], [`ForwardOutcome`], [`OpenTransaction`] |
+//! | forward requests to a real system | [`Caller::forward`], [`ForwardedCall`], [`ForwardOutcome`], [`OpenTransaction`], [`Expirations`] |
 //! | give a process its address | [`World::wire`], [`Process::wire`], [`Wire`] |
 //! | test a protocol | [`conformance`], [`conformance_repeating`], [`Repetitions`], [`Sample`], [`Failures`], [`Nonconformance`] |
 
@@ -29,10 +29,10 @@ use std::sync::Arc;
 pub use self::conformance::{
     Failures, Nonconformance, Repetitions, Sample, conformance, conformance_repeating,
 };
-pub use self::forward::{ForwardOutcome, ForwardedCall, OpenTransaction};
+pub use self::forward::{Expirations, ForwardOutcome, ForwardedCall, OpenTransaction};
 pub use self::protocol::{Caller, DecodeOutcome, Protocol, Reply, ServeOutcome};
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "smtp"))]
 pub(crate) use self::exchange::exchange_of;
 use self::protocol::Endpoint;
 use crate::process::{Link, Process};

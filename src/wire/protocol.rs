@@ -41,6 +41,13 @@ pub trait Protocol: Send + Sync + 'static {
     /// one request at a time: the next one is decoded when the reply to this one has been sent.
     fn serve(&self, request: Self::Request, session: &mut Self::Session, caller: &Caller<'_>)
     -> ServeOutcome;
+
+    /// Returns what the server sends unasked, such as a notification, as bytes. It is asked of each connection without a
+    /// request under way, whenever a request of any connection has ended. Defaults to nothing.
+    fn pushed(&self, session: &mut Self::Session) -> Vec<u8> {
+        let _ = session;
+        Vec::new()
+    }
 }
 
 /// The result of decoding the front of the bytes from a connection.
@@ -333,6 +340,7 @@ pub(super) trait Talk: Send {
     /// Keeps a request until it is served.
     fn decode(&mut self, bytes: &mut Vec<u8>) -> DecodeOutcome<()>;
     fn serve(&mut self, caller: &Caller<'_>) -> ServeOutcome;
+    fn pushed(&mut self) -> Vec<u8>;
 }
 
 struct Conversation<P: Protocol> {
@@ -381,5 +389,10 @@ impl<P: Protocol> Talk for Conversation<P> {
             });
             ServeOutcome::reply(Reply::reset())
         })
+    }
+
+    fn pushed(&mut self) -> Vec<u8> {
+        let pushed = || self.protocol.pushed(&mut self.session);
+        catch_unwind(AssertUnwindSafe(pushed)).unwrap_or_default()
     }
 }
