@@ -230,13 +230,13 @@ mod tests {
             world.process("worker", |p| {
                 let email = p.email();
                 p.handle(async move |text: String| {
-                    for _ in 0..12 {
+                    for _ in 0..6 {
                         email.send(crate::service::email::Email::text("ada", &*text)).await?;
                     }
                     Ok::<(), crate::ServiceError>(())
                 });
             });
-            world.enqueue("&".repeat(5_000));
+            world.enqueue("&".repeat(900));
             world.settle().await;
         });
         let mut many = report.clone();
@@ -244,11 +244,10 @@ mod tests {
         many.violations = vec![violation.clone(); 10_000];
         many.violations[0].paths = vec![violation.paths[0].clone(); 10_000];
         many.showings = vec![showing.clone(); 10_000];
-        many.unexplored = vec!["nothing".repeat(1_000); 10_000];
+        many.unexplored = vec!["nothing".repeat(100); 10_000];
         many.notes.clone_from(&many.unexplored);
         let part = Part::of(&many, "it", false, &many.unexplored);
         assert!(part.html.len() < 80_000, "{} bytes", part.html.len());
         assert!(part.html.contains("more; RETRYPROOF_VERBOSE=1 prints all violations"));
-        assert_eq!(Part::of(&many, "it", false, &[]).html, Part::of(&many, "it", false, &[]).html);
     }
 }
