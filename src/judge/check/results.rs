@@ -20,7 +20,7 @@ use crate::judge::report::{Report, Timeline};
 const RESULTS: &str = "RETRYPROOF_RESULTS";
 /// The variable that names the run to which the results belong. `cargo retryproof` sets it.
 const RUN: &str = "RETRYPROOF_RUN";
-/// `docs/results.schema.json` describes the format. Fields may be added to it without a new number.
+/// The number of the format. Fields may be added without a new number; `cargo retryproof` reads them.
 const FORMAT: u32 = 1;
 
 /// Why there is no result.
