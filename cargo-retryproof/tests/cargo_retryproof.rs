@@ -131,7 +131,15 @@ fn without_times(list: &str) -> String {
     lines.join("\n")
 }
 
-const LIST: expect_test::Expect = expect![[""]];
+const LIST: expect_test::Expect = expect![[r#"
+    13 runs, all scenarios of up to 1 deviation; 7 of 13 runs failed
+    13 runs, all scenarios of up to 1 deviation; 7 of 13 runs failed
+    13 runs, all scenarios of up to 1 deviation; 7 of 13 runs failed
+    4 checks, 3 failed
+    <b>&amp;\u{202e}</b> 13 runs violated RP0002
+    has_a_ratchet 13 runs violated RP0002
+    pays_once 13 runs retry-proof
+    pays_twice 13 runs violated RP0002"#]];
 
 #[test]
 fn a_run_ends_with_the_list_of_its_checks() {
