@@ -162,6 +162,7 @@ fn a_server_of_others_is_used_only_if_its_database_is_empty() {
         .unwrap();
     let (passes, text) = with_surroundings(&[("REDIS_URL", &url)]);
     assert!(passes, "{text}");
+    assert_eq!(text.matches("WARNING: keys in Redis expire on the real clock here").count(), 1, "{text}");
     // It has left nothing behind, and has not touched the other database.
     let size: u32 = redis::cmd("DBSIZE").query(&mut client.get_connection().unwrap()).unwrap();
     assert_eq!((size, redis.run(&["GET", "other"])), (0, "1".into()));

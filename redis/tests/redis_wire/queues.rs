@@ -63,7 +63,10 @@ fn a_worker_that_dies_with_what_it_has_popped_loses_it() {
         return;
     }
     let crashes = one_deviation("working").faults(0);
-    assert_red(&working(&crashes, false), &["redis.brpop-jobs:happened=crash"]);
+    let report = working(&crashes, false);
+    assert_red(&report, &["redis.brpop-jobs:happened=crash"]);
+    // A part: the line that has sent the command, which the report marks.
+    assert!(report.to_string().contains("connection.brpop::<_, (String, String)>"), "{report}");
     // The reply of a pop may be lost while it waits, too.
     assert_red(&working(&one_deviation("working"), false), &["redis.brpop-jobs:call=reply-lost"]);
     assert_green(&working(&one_deviation("working"), true));
