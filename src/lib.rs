@@ -121,7 +121,12 @@
 //!   [`Retries`](middleware::Retries)) and around each enqueue ([`EnqueueService`](middleware::EnqueueService),
 //!   [`EnqueueServiceFuture`](middleware::EnqueueServiceFuture)), with ready-made ones.
 //! * [`adapter`]: what an adapter of a job library needs ([`JobKey`](adapter::JobKey),
-//!   [`RawAttempt`](adapter::RawAttempt)).
+//!   [`RawAttempt`](adapter::RawAttempt)), and what a crate needs that simulates the operating system:
+//!   [`simulate_operating_system`](adapter::simulate_operating_system), [`is_in_run`](adapter::is_in_run),
+//!   [`in_this_run`](adapter::in_this_run), [`time_of_day`](adapter::time_of_day),
+//!   [`beginning_of_time`](adapter::beginning_of_time), [`random_bytes`](adapter::random_bytes),
+//!   [`note_connection_to`](adapter::note_connection_to),
+//!   [`expect_connections_to`](adapter::expect_connections_to).
 //! * [`future`]: the futures that calls return ([`Call`](future::Call), [`TypedCall`](future::TypedCall),
 //!   [`StoreCall`](future::StoreCall), [`Begin`](future::Begin), [`EnqueueFuture`](future::EnqueueFuture),
 //!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`LeaseExtension`](future::LeaseExtension), [`NextNotification`](future::NextNotification), [`Notify`](future::Notify), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
@@ -136,6 +141,7 @@
 #![cfg_attr(feature = "http", doc = "  [`StubCall`](http::StubCall)) and answers")]
 #![cfg_attr(feature = "http", doc = "  ([`UpstreamResponse`](http::UpstreamResponse),")]
 #![cfg_attr(feature = "http", doc = "  [`UpstreamBody`](http::UpstreamBody)).")]
+#![cfg_attr(feature = "smtp", doc = "* [`smtp`]: a mail server on a real port ([`Smtp`](smtp::Smtp)).")]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
 #![cfg_attr(feature = "loom", doc = "* [`model()`](crate::model()) runs a closure in every order of its")]
 #![cfg_attr(feature = "loom", doc = "  threads' accesses to memory. The module has the settings")]
@@ -238,6 +244,8 @@ mod judge;
 pub mod wire;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "smtp")]
+pub mod smtp;
 #[cfg(feature = "loom")]
 mod memory;
 #[cfg(feature = "proptest")]
@@ -331,7 +339,13 @@ pub mod notifier {
 ///
 /// Its handlers are registered by [`Process::handle_raw`], and its jobs are enqueued by [`World::enqueue_new`] and
 /// [`JobQueue::enqueue_new`].
+///
+/// The functions are for a crate that replaces functions of the C library, as `retryproof-determinism` does.
 pub mod adapter {
+    pub use crate::engine::simulation::{
+        beginning_of_time, expect_connections_to, in_this_run, is_in_run, note_connection_to, random_bytes,
+        simulate_operating_system, time_of_day,
+    };
     pub use crate::process::RawAttempt;
     pub use crate::system::job::JobKey;
 }

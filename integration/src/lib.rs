@@ -19,4 +19,15 @@
 #[cfg(doctest)]
 pub struct ExamplesOverHttp;
 
+/// The same of `Process::smtp` and `World::smtp`.
+///
+/// ```
+#[doc = include_str!("../../docs/smtp/a_job.rs")]
+/// ```
+/// ```
+#[doc = include_str!("../../docs/smtp/a_fake.rs")]
+/// ```
+#[cfg(doctest)]
+pub struct ExamplesOverSmtp;
+
 pub mod key_value;

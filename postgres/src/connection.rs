@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -130,7 +130,9 @@ impl Connection {
                 Stream::Unix(UnixStream::connect(directory.join(format!(".s.PGSQL.{port}")))?)
             }
             Target::Host(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port))?;
+                let addresses: Vec<_> = (host.as_str(), *port).to_socket_addrs()?.collect();
+                addresses.iter().copied().for_each(retryproof::adapter::expect_connections_to);
+                let stream = TcpStream::connect(&*addresses)?;
                 stream.set_nodelay(true)?;
                 Stream::Tcp(stream)
             }
@@ -275,13 +277,13 @@ impl Connection {
 
     /// Reads what is there. Returns false if nothing has come.
     fn read(&mut self) -> io::Result<bool> {
-        let length = self.input.len();
-        self.input.resize(length + PIECE, 0);
+        // Not in the vector itself: to make it longer by so much takes long without optimization.
+        let mut piece = [0; PIECE];
         let read = match &mut self.stream {
-            Stream::Unix(stream) => stream.read(&mut self.input[length..]),
-            Stream::Tcp(stream) => stream.read(&mut self.input[length..]),
+            Stream::Unix(stream) => stream.read(&mut piece),
+            Stream::Tcp(stream) => stream.read(&mut piece),
         };
-        self.input.truncate(length + *read.as_ref().unwrap_or(&0));
+        self.input.extend_from_slice(&piece[..*read.as_ref().unwrap_or(&0)]);
         match read {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             Ok(_) => Ok(true),

@@ -1,6 +1,7 @@
 //! A single run: its state, its incarnations, the threads and runtimes that they use, and the external systems.
 
 pub(crate) mod procfs;
+pub(crate) mod simulation;
 pub(crate) mod externals;
 pub(crate) mod slots;
 pub(crate) mod steps;

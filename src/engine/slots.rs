@@ -100,8 +100,9 @@ pub(crate) fn await_turn() -> Result<(), StopUnwind> {
         *turn = BatonState::Running;
         return Err(StopUnwind);
     }
-    drop(turn);
-    here.wait()
+    // Under the same lock: the executor may be about to give this thread its turn, because the reply has been sent. It
+    // would then find the thread at a point that it was never woken for.
+    here.wait_from(turn)
 }
 
 /// Lets other tasks run, and waits for the next turn. On a thread that is not a slot's, returns immediately.
@@ -159,8 +160,12 @@ impl SlotThread {
     }
 
     fn wait(&self) -> Result<(), StopUnwind> {
+        self.wait_from(self.baton.lock())
+    }
+
+    fn wait_from(&self, turn: MutexGuard<'_, BatonState>) -> Result<(), StopUnwind> {
         self.waker.take();
-        let waker = self.baton.yield_turn().map_err(|_| stopped())?;
+        let waker = self.baton.yield_turn(turn).map_err(|_| stopped())?;
         *self.waker.borrow_mut() = Some(waker);
         Ok(())
     }

@@ -43,6 +43,7 @@ use self::pool::PoolThreads;
 use crate::engine::durables::Durables;
 use crate::engine::external_calls::ExternalCalls;
 use crate::engine::externals::Externals;
+use crate::engine::simulation;
 use crate::engine::slots::Sleepers;
 use crate::engine::steps::{Resource, Steps};
 use crate::search::choice::{
@@ -654,6 +655,7 @@ impl Shared {
         let before = state.clock.now();
         state.clock.advance(to);
         let now = state.clock.now();
+        simulation::advance(now);
         state.usage.pass(now - before);
         debug_assert!(now >= to, "time does not go back");
         for (job, attempt) in state.queue.promote(now) {

@@ -205,13 +205,15 @@ impl Executor {
         late.is_some()
     }
 
-    /// The actor of calls that arrive outside any step: the attempt of the process that was polled last, if it is
-    /// still running.
+    /// The actor of calls that arrive outside any step: the attempt of the process that was polled last. If that has ended,
+    /// it is the only one that may still send something.
     fn caller(&self, host: usize) -> Actor {
-        let of_host = self.tasks.iter().flatten().filter(|task| task.host == host);
-        let mut attempts = of_host.map(Task::actor);
+        let of_host = || self.tasks.iter().flatten().filter(|task| task.host == host);
         let last = self.hosts[host].last;
-        attempts.find(|actor| Some(*actor) == last).unwrap_or(Actor::Process(self.hosts[host].name))
+        let polled = of_host().map(Task::actor).find(|actor| Some(*actor) == last);
+        let mut sending = of_host().filter(|task| self.may_send(task)).map(Task::actor);
+        let only = || sending.next().filter(|_| sending.next().is_none());
+        polled.or_else(only).unwrap_or(Actor::Process(self.hosts[host].name))
     }
 
     /// Called before an attempt is polled. If another attempt of its process was polled last, all requests of that

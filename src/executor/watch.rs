@@ -1,15 +1,14 @@
 //! Records crashes: either the state that a crash left behind, to be shown next to its line, or a digest of that
 //! state, to detect whether an earlier run continued from the same state.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::engine::state::Shared;
+use crate::engine::state::{Shared, lock};
 use crate::process::Observation;
 use crate::search::choice::{Choice, DeviationKind, Name};
 use crate::system::effect::Effect;
@@ -37,7 +36,7 @@ pub(crate) enum CrashWatch {
 
 /// The states from which some run has continued, with that run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct VisitedStates(Rc<RefCell<BTreeMap<u128, Visit>>>);
+pub(crate) struct VisitedStates(Arc<Mutex<BTreeMap<u128, Visit>>>);
 
 /// A run that has continued from a state: the deviations that it had taken by then.
 #[derive(Debug)]
@@ -119,7 +118,7 @@ impl CrashWatch {
                 let Some(down) = down else { return };
                 let Some(digest) = digest(shared, observed, *phase, down) else { return };
                 let now = Visit::of(shared.state().search.choices());
-                let mut seen = seen.0.borrow_mut();
+                let mut seen = lock(&seen.0);
                 match seen.get(&digest) {
                     Some(before) if before.deviations == now.deviations => {}
                     Some(before) if before.covers(&now) => *over = true,

@@ -47,6 +47,7 @@ use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::terms::NamingTerm;
 use self::walk::Limits;
+use crate::engine::simulation;
 use crate::engine::state::{CalledAs, Stuck};
 use crate::judge::oracle::{self, Finding};
 use crate::judge::pulse::{self, Joined, Pulses};
@@ -450,10 +451,11 @@ fn poisoned(outcome: &Outcome) -> Option<&str> {
 }
 
 fn nondeterministic(difference: &str, outcome: &Outcome) -> String {
-    if outcome.has_sockets {
-        return format!("{difference}\n{}", notes::RACING_REQUESTS);
-    }
-    format!(
-        "{difference}\nThe same scenario must take the same course each time. There are three ways to fix this: take random numbers and times from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a thread-local, a LazyLock or a Once outlives the run: build its content in the boot closure instead"
-    )
+    let advice = match (simulation::is_on(), outcome.has_sockets) {
+        (false, false) => notes::DRAWN_VALUES,
+        (false, true) => notes::RACING_REQUESTS,
+        (true, false) => notes::RACING_THREADS,
+        (true, true) => notes::RACING_SOCKETS,
+    };
+    format!("{difference}\nThe same scenario must take the same course each time{advice}")
 }

@@ -128,6 +128,26 @@ pub(crate) fn join(pulses: &Arc<Pulses>) -> Joined {
     Joined(HERE.replace(Some((pulses.clone(), pulse))))
 }
 
+/// Returns a function for a thread that runs a scenario for this one, which waits meanwhile. The watchdog takes both for the
+/// same.
+pub(crate) fn lend() -> impl FnOnce() -> Lent + Send + 'static {
+    let here = HERE.with_borrow(Clone::clone);
+    move || {
+        HERE.set(here);
+        Lent
+    }
+}
+
+/// This thread runs a scenario for another one until this value is dropped.
+#[must_use = "it lasts until it is dropped"]
+pub(crate) struct Lent;
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        HERE.take();
+    }
+}
+
 /// Returns the exploration of this thread.
 pub(crate) fn here() -> Option<Arc<Pulses>> {
     HERE.with_borrow(|here| here.as_ref().map(|(pulses, _)| pulses.clone()))

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::engine::externals::Traffic;
 use crate::engine::panics::{self, CaughtPanic};
 use crate::engine::runtime::{Context, Pool};
+use crate::engine::simulation;
 use crate::engine::state::{CalledAs, Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Equivalence;
 use crate::executor::watch::CrashWatch;
@@ -148,6 +149,15 @@ pub(crate) struct Ground {
     pub(crate) record: RefCell<Vec<Choice>>,
 }
 
+impl Ground {
+    /// Returns a function that makes the same ground on another thread. Runtimes belong to a thread.
+    fn for_another_thread(&self) -> impl FnOnce() -> Self + Send + 'static {
+        let &Self { seed, max_steps, delays, reduce, finishes, .. } = self;
+        let (inputs, flights, seeded) = (self.inputs.clone(), self.flights.clone(), self.seeded.clone());
+        move || Self { seed, max_steps, delays, reduce, finishes, inputs, flights, seeded, ..Self::default() }
+    }
+}
+
 /// How to run a scenario.
 #[derive(Debug)]
 pub(crate) struct Course {
@@ -175,7 +185,27 @@ impl Course {
 }
 
 /// Runs one scenario.
-pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedRun {
+///
+/// If the program simulates the operating system, the run has a thread of its own: hash seeds and generators that belong to
+/// a thread are drawn again in each run.
+pub(crate) fn run(body: &(dyn Body + Sync), course: Course, ground: &Ground) -> FinishedRun {
+    if !simulation::is_on() {
+        return run_here(body, course, ground);
+    }
+    let (quiet, watched) = (panics::lend(), pulse::lend());
+    let (record, others) = (ground.record.take(), ground.for_another_thread());
+    let begin = move || {
+        quiet();
+        let _watched = watched();
+        let ground = Ground { record: RefCell::new(record), ..others() };
+        let _simulated = simulation::begin(ground.seed);
+        run_here(body, course, &ground)
+    };
+    let thread = std::thread::scope(|scope| scope.spawn(begin).join());
+    thread.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn run_here(body: &dyn Body, course: Course, ground: &Ground) -> FinishedRun {
     let (shared, watch, beating) = begin(course, ground);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
@@ -201,6 +231,9 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     let repeats = std::mem::take(&mut state.ledger.repeats);
     let left_out = terms.leave_out(&mut effects, &mut reused);
     let gone_rows = gone_rows(&terms, &shared);
+    if let Some(seen) = simulation::seen() {
+        state.generated.add_of_system(&seen.times, seen.has_draws);
+    }
     let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
     note_surroundings(&shared, &state, &mut run_record);
@@ -297,6 +330,11 @@ fn troubles(record: &[Choice]) -> (usize, usize, BTreeSet<Actor>, bool) {
 fn note_surroundings(shared: &Shared, state: &State, record: &mut RunRecord) {
     if shared.services.has_expiring_rows() {
         record.note_expiring();
+    }
+    // A database that the code under test reaches through `p.external` is explored.
+    if let Some(seen) = simulation::seen().filter(|_| !shared.externals.have_calls()) {
+        let unexplored = seen.unexplored().into_iter();
+        unexplored.for_each(|address| record.note_hygiene(Hygiene::Unexplored { address }));
     }
     for (process, slots, connections) in state.connections.too_few() {
         record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });

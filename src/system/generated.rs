@@ -55,6 +55,12 @@ impl Generated {
         self.times.insert(now);
     }
 
+    /// Adds what code under test has asked the operating system for, if that is simulated.
+    pub(crate) fn add_of_system(&mut self, times: &BTreeSet<Duration>, has_draws: bool) {
+        self.times.extend(times);
+        self.has_draws |= has_draws;
+    }
+
     /// Readings of the clock.
     pub(crate) fn times(&self) -> &BTreeSet<Duration> {
         &self.times

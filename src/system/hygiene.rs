@@ -12,6 +12,8 @@ pub(crate) enum Hygiene {
     EnqueueInTransaction { kind: &'static str, place: Place, opened: Place },
     /// A process with more slots than connections to the store.
     PoolTooSmall { process: Name, slots: usize, connections: usize },
+    /// A connection of code under test to something that the harness does not see.
+    Unexplored { address: String },
 }
 
 impl Hygiene {
@@ -21,6 +23,7 @@ impl Hygiene {
             Self::ExternalCall { service, operation, .. } => format!("call {service}.{operation}"),
             Self::EnqueueInTransaction { kind, .. } => format!("enqueue {kind}"),
             Self::PoolTooSmall { process, .. } => format!("pool {process}"),
+            Self::Unexplored { address } => format!("connection {address}"),
         }
     }
 
@@ -28,7 +31,7 @@ impl Hygiene {
     pub(crate) fn place(&self) -> Option<Place> {
         match self {
             Self::ExternalCall { place, .. } | Self::EnqueueInTransaction { place, .. } => Some(*place),
-            Self::PoolTooSmall { .. } => None,
+            Self::PoolTooSmall { .. } | Self::Unexplored { .. } => None,
         }
     }
 }

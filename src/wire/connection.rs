@@ -26,12 +26,21 @@ const MOST_ASIDES: u32 = 1_000;
 pub(super) trait Socket: Read + Write + Send {
     /// Makes the other end see a reset instead of an end when this is dropped.
     fn reset_when_dropped(&self);
+
+    /// Acknowledges what has arrived at once. A client that writes a message in two pieces may hold the second one back until
+    /// the first one is acknowledged, which systems delay by 40 ms.
+    fn acknowledge(&self) {}
 }
 
 impl Socket for TcpStream {
     fn reset_when_dropped(&self) {
         // With a linger time of zero, closing a socket resets it and leaves nothing behind.
         let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn acknowledge(&self) {
+        let _ = SockRef::from(self).set_tcp_quickack(true);
     }
 }
 
@@ -184,16 +193,17 @@ impl Connection {
     /// Reads all available bytes. Returns whether there were any, or an end.
     fn read(&mut self) -> bool {
         let mut has_read = false;
+        // Not in the vector itself: to make it longer by so much takes long without optimization.
+        let mut piece = [0; PIECE];
         while !self.has_ended && self.input.len() <= MOST_UNREAD {
-            let length = self.input.len();
-            self.input.resize(length + PIECE, 0);
-            let read = self.socket.read(&mut self.input[length..]);
-            self.input.truncate(length + read.as_ref().map_or(0, |read| *read));
+            let read = self.socket.read(&mut piece);
+            self.input.extend_from_slice(&piece[..read.as_ref().map_or(0, |read| *read)]);
             match read {
                 Ok(0) => self.has_ended = true,
                 // Fewer bytes than requested: there are no more.
                 Ok(read) if read < PIECE => {
                     has_read = true;
+                    self.socket.acknowledge();
                     break;
                 }
                 Ok(_) => {

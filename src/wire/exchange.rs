@@ -20,6 +20,7 @@ use super::transit::{ArrivedRequest, PendingReply, SilentCaller, WaitingCall, re
 use crate::engine::external_calls::real_time;
 use crate::engine::externals::{self, RealSystem, RequestStart, Traffic};
 use crate::engine::life;
+use crate::engine::simulation;
 use crate::engine::state::{Shared, WakeQueue, lock};
 use crate::process::Link;
 use crate::search::choice::{Actor, Name, Place};
@@ -159,6 +160,7 @@ impl Exchange {
         });
         match opened {
             Ok((address, socket)) => {
+                simulation::expect_connections_to(address);
                 let (link, number) = (link.clone(), lines.opened);
                 lines.opened += 1;
                 let is_closed = false.into();

@@ -33,7 +33,7 @@ pub use self::conformance::{
 pub use self::forward::{Expirations, ForwardOutcome, ForwardedCall, OpenTransaction};
 pub use self::protocol::{Caller, DecodeOutcome, Protocol, Reply, ServeOutcome};
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "smtp"))]
 pub(crate) use self::exchange::exchange_of;
 use self::protocol::Endpoint;
 use crate::process::{Link, Process};

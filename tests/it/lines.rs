@@ -508,7 +508,7 @@ fn a_static_that_is_filled_once_is_found() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "The same scenario must take the same course each time. There are three ways to fix this: take random numbers and times from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a thread-local, a LazyLock or a Once outlives the run: build its content in the boot closure instead"
+            "The same scenario must take the same course each time. There are four ways to fix this: let random numbers and times come from the scenario (`use retryproof_determinism as _;`, on Linux); take them from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a thread-local, a LazyLock or a Once outlives the run: build its content in the boot closure instead"
         ],
     );
 }

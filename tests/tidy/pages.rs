@@ -64,7 +64,7 @@ fn the_map_shows_the_rooms_as_they_are() {
     let shown: Vec<_> = shown.iter().map(|name| name.trim_end_matches(".rs").trim_end_matches('/')).collect();
     assert_eq!(shown, rooms().0);
     let words = page.split_whitespace().count();
-    assert!(words < 3_600, "ARCHITECTURE.md has {words} words");
+    assert!(words < 3_800, "ARCHITECTURE.md has {words} words");
 }
 
 /// Names of functions that wait in real time, or read a real clock. `disallowed_methods` marks exceptions to clippy's

@@ -288,8 +288,7 @@ impl Baton {
     }
 
     /// On the thread: hands the turn back and waits for the next one. Returns an error if the thread must unwind.
-    pub(super) fn yield_turn(&self) -> Result<Waker, StopUnwind> {
-        let turn = self.lock();
+    pub(super) fn yield_turn(&self, turn: MutexGuard<'_, BatonState>) -> Result<Waker, StopUnwind> {
         if let BatonState::LeftBehind = *turn {
             drop(turn);
             stand_still();

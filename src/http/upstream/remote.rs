@@ -11,6 +11,7 @@ use http::{Method, Uri};
 
 use super::exchange::{UpstreamRequest, UpstreamResponse};
 use crate::engine::external_calls::real_time;
+use crate::engine::simulation;
 use crate::engine::state::lock;
 
 /// The real time that a server may take for an answer, unless the test says otherwise.
@@ -89,6 +90,7 @@ impl Remote {
     fn connect(&self, until: Instant) -> io::Result<TcpStream> {
         let mut last = None;
         for address in self.authority.to_socket_addrs()? {
+            simulation::expect_connections_to(address);
             match TcpStream::connect_timeout(&address, left(until)?) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;

@@ -106,7 +106,7 @@ impl Explore {
 
 impl Explore {
     /// Returns the fault-free run with these inputs, and what the runs that are compared with it share.
-    fn reference(&self, body: &dyn Body, inputs: Arc<Assignment>) -> (Reference, Ground) {
+    fn reference(&self, body: &(dyn Body + Sync), inputs: Arc<Assignment>) -> (Reference, Ground) {
         let mut ground = Ground { inputs, ..self.ground() };
         let mut reference: Reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
         if !reference.outcome.flights.is_empty() {
@@ -120,7 +120,7 @@ impl Explore {
     }
 
     /// Finds the texts that depend on random numbers, by fault-free runs with other seeds.
-    fn seeded_texts(&self, body: &dyn Body, ground: &Ground, reference: &Outcome) -> SeededTexts {
+    fn seeded_texts(&self, body: &(dyn Body + Sync), ground: &Ground, reference: &Outcome) -> SeededTexts {
         if !reference.generated.has_draws() || reference.end != End::Completed {
             return SeededTexts::default();
         }

@@ -164,6 +164,8 @@ codes! {
         "use an outbox: insert a row in the same transaction, and enqueue from a job that reads the outbox";
     PoolTooSmall "0083" "connection pool smaller than the number of slots":
         "give the pool as many connections as the slots need at once, or configure fewer slots";
+    Unexplored "0084" "connection to something unexplored":
+        "put the server behind the harness (`world.upstream`, `p.external`, `retryproof-postgres`), or give the code the address of a fake";
 
     Stuck "0091" "stuck":
         "use a lock that expires, a pool that is large enough, and waits that are sure to end";
@@ -343,6 +345,7 @@ impl Code {
             Finding::Unhygienic(Hygiene::ExternalCall { .. }) => Code::ExternalCall,
             Finding::Unhygienic(Hygiene::EnqueueInTransaction { .. }) => Code::EnqueueInTransaction,
             Finding::Unhygienic(Hygiene::PoolTooSmall { .. }) => Code::PoolTooSmall,
+            Finding::Unhygienic(Hygiene::Unexplored { .. }) => Code::Unexplored,
         }
     }
 

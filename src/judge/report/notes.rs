@@ -71,8 +71,17 @@ pub(crate) fn out_of_time_at_once(most: Duration) -> String {
     )
 }
 
-/// Advice for runs that differ although they are the same scenario, if the world has sockets.
-pub(crate) const RACING_REQUESTS: &str = "The same scenario must take the same course each time, and this world has sockets. A request that nobody waits for arrives at any moment: await its reply before the job ends, and do not send it from a thread or a task that the job leaves behind. If all requests are awaited, take random numbers and times from `p.rng()` and `p.clock()`, or ignore the value with `world.ignore(name, path)`";
+/// Advice for runs that differ although they are the same scenario.
+pub(crate) const DRAWN_VALUES: &str = ". There are four ways to fix this: let random numbers and times come from the scenario (`use retryproof_determinism as _;`, on Linux); take them from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a thread-local, a LazyLock or a Once outlives the run: build its content in the boot closure instead";
+
+/// The same, if the world has sockets.
+pub(crate) const RACING_REQUESTS: &str = ", and this world has sockets. A request that nobody waits for arrives at any moment: await its reply before the job ends, and do not send it from a thread or a task that the job leaves behind. If all requests are awaited, let random numbers and times come from the scenario (`use retryproof_determinism as _;`, on Linux), take them from `p.rng()` and `p.clock()`, or ignore the value with `world.ignore(name, path)`";
+
+/// The same, if times and random numbers come from the scenario.
+pub(crate) const RACING_THREADS: &str = ". Times, random numbers and hash seeds already come from the scenario, so this is a race between threads that the job starts, or a value that outlives the run: a static, a LazyLock, a Once. Wait for each thread before the next one starts, and build such a value in the boot closure";
+
+/// The same, if the world has sockets as well.
+pub(crate) const RACING_SOCKETS: &str = ". Times, random numbers and hash seeds already come from the scenario, and this world has sockets, so a request that nobody waits for arrives at any moment, threads that the job starts race, or a value outlives the run: a static, a LazyLock, a Once. Await each reply before the job ends, wait for each thread before the next one starts, and build such a value in the boot closure";
 
 /// Scenarios after one that hangs are not run.
 pub(crate) const STOPPED_BY_HANG: &str = "stopped by a run that hangs, because its threads cannot be ended";

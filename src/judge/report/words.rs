@@ -504,6 +504,9 @@ pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
             };
             format!("`{process}` runs {slots} jobs at once over {connections} to the store")
         }
+        Hygiene::Unexplored { address } => {
+            format!("code under test connects to {address}, where nothing goes wrong and nothing is compared")
+        }
     }
 }
 
@@ -519,13 +522,16 @@ pub(crate) fn hygiene_advice(hygiene: &Hygiene) -> &'static str {
         Hygiene::PoolTooSmall { .. } => {
             "jobs wait for each other's connections, and wait forever if one of them needs a second connection; size the pool to the slots"
         }
+        Hygiene::Unexplored { .. } => {
+            "its server is real and keeps its state from run to run; put it behind the harness (`world.upstream`, `p.external`, `retryproof-postgres`), or give the code the address of a fake"
+        }
     }
 }
 
 pub(crate) fn unhygienic_place(hygiene: &Hygiene) -> Option<Place> {
     match hygiene {
         Hygiene::ExternalCall { place, .. } | Hygiene::EnqueueInTransaction { place, .. } => Some(*place),
-        Hygiene::PoolTooSmall { .. } => None,
+        Hygiene::PoolTooSmall { .. } | Hygiene::Unexplored { .. } => None,
     }
 }
 

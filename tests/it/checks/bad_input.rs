@@ -288,7 +288,7 @@ fn an_order_that_is_none() {
     assert_reason(
         &report,
         Verdict::Nondeterministic,
-        "There are three ways to fix this: take random numbers and times from `p.rng()`",
+        "There are four ways to fix this: let random numbers and times come from the scenario",
     );
 }
 
