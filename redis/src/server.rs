@@ -30,6 +30,8 @@ const CLAIM: &str = "retryproof";
 /// The looks at whether it is free, and the real time between them.
 const LOOKS: u32 = 60_000;
 const PAUSE: Duration = Duration::from_millis(2);
+/// A time that the real clock does not show.
+const FAR: Duration = Duration::from_secs(86_400);
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -131,6 +133,7 @@ impl Server {
                 InstalledServer::start(&program).and_then(|own| {
                     let address = own.address.clone();
                     Self::new(address, Some(own))
+                        .map(Self::without_a_clock_that_it_does_not_see)
                         .map_err(|error| format!("the server cannot be used: {error}"))
                 })
             }
@@ -168,6 +171,19 @@ impl Server {
             is_altered: AtomicBool::new(false),
             now: Mutex::default(),
         })
+    }
+
+    /// Forgets the clock if the server does not see it: a program that is linked statically does not load the library.
+    fn without_a_clock_that_it_does_not_see(mut self) -> Self {
+        let Some(clock) = self.clock() else { return self };
+        let wanted = clock.zero + FAR;
+        clock.set(FAR);
+        let seen = lock(&self.admin).run(&["TIME"]).map(|time| time.array().into_iter().next());
+        let seen = seen.ok().flatten().map(Value::text);
+        if seen != Some(wanted.as_secs().to_string()) {
+            self.own.iter_mut().for_each(|own| own.clock = None);
+        }
+        self
     }
 
     /// Takes the database in `REDIS_URL`, when no other world or program uses it any more.
@@ -302,13 +318,10 @@ impl Server {
                 return warm.push(upstream);
             }
         }
-        let mut admin = lock(&self.admin);
-        if upstream.number > 0 {
-            let _ = admin.run(&["CLIENT", "KILL", "ID", &upstream.number.to_string()]);
-        }
+        // The server notices the end before it answers what comes after it.
         drop(upstream);
         // If the server is away, so are its clients.
-        let _ = admin.settle();
+        let _ = lock(&self.admin).settle();
     }
 
     /// Ends a script that has been running for too long. One that has written something cannot be ended, except with its
