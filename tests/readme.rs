@@ -95,6 +95,7 @@ fn report() -> String {
     let output = support::own_test(module_path!(), "orders_are_paid_once")
         .env_remove("RETRYPROOF_REPLAY")
         .env("RETRYPROOF_KEEP", "off")
+        .env("RETRYPROOF_HTML", "off")
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap();

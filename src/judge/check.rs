@@ -11,6 +11,7 @@ mod kept;
 mod baseline;
 mod progress;
 mod summary;
+mod page;
 mod tally;
 mod causes;
 mod conclusion;

@@ -4,4 +4,5 @@ mod pulse;
 pub(crate) mod run;
 pub(crate) mod oracle;
 pub(crate) mod report;
+pub(crate) mod html;
 pub(crate) mod check;

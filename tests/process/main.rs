@@ -7,9 +7,11 @@
 mod support;
 
 mod aborts;
+mod bugs;
 mod hangs;
 mod kept;
 mod order_pipeline;
+mod page;
 mod passing;
 mod ratchet;
 mod runners;
@@ -91,18 +93,22 @@ fn scene(name: &str) -> Command {
 fn surround(command: &mut Command) {
     for variable in [
         "CI",
+        "GITHUB_ACTIONS",
+        "RETRYPROOF_ANNOTATIONS",
         "NO_COLOR",
         "GITHUB_STEP_SUMMARY",
         "RETRYPROOF_REPLAY",
         "RETRYPROOF_SHARD",
         "RETRYPROOF_BASELINE",
         "RETRYPROOF_SEED",
+        "RETRYPROOF_HTML_DIR",
         "PROPTEST_CASES",
     ] {
         command.env_remove(variable);
     }
     command
         .env("RETRYPROOF_KEEP", "off")
+        .env("RETRYPROOF_HTML", "off")
         .env("RUST_BACKTRACE", "0")
         .env("TERM", "xterm")
         .stdin(Stdio::null());

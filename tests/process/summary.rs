@@ -1,5 +1,6 @@
-//! `GITHUB_STEP_SUMMARY`.
+//! `GITHUB_STEP_SUMMARY` and `GITHUB_ACTIONS`.
 
+use crate::support::line_of;
 use crate::{Folder, play, scene};
 
 #[test]
@@ -51,4 +52,25 @@ fn without_it_or_where_it_cannot_be_written_the_verdict_is_the_same() {
     assert!(play(scene("charges").env("GITHUB_STEP_SUMMARY", &nowhere)).red().contains(warning));
     let text = play(scene("charges").env("GITHUB_STEP_SUMMARY", "").env("SCENE", "keyed")).green();
     assert!(!text.contains("GITHUB_STEP_SUMMARY"), "{text}");
+}
+
+#[test]
+fn in_github_actions_each_violation_is_an_annotation_of_its_line() {
+    let text = play(scene("charges").env("GITHUB_ACTIONS", "true")).red();
+    let line = line_of(&text, "::error ");
+    let (file, rest) = line.split_once(",line=").expect("an annotation has a line");
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    assert_eq!(file, "::error file=tests/process/scenes.rs");
+    let said = ",title=RP0002%3A payments.charge happened twice%2C expected once::scenes::charges%0A\
+        attempt 1: payments.charge happens, but its reply is lost%0A\
+        RETRYPROOF_REPLAY='scenes::charges job#1.1/payments.charge:call=reply-lost' cargo test";
+    assert_eq!(rest, said);
+    let is_annotation = |line: &&str| line.starts_with("::error ");
+    let passes = play(scene("charges").env("GITHUB_ACTIONS", "true").env("SCENE", "keyed")).green();
+    let is_off =
+        play(scene("charges").env("GITHUB_ACTIONS", "true").env("RETRYPROOF_ANNOTATIONS", "off")).red();
+    let is_elsewhere = play(&mut scene("charges")).red();
+    for text in [passes, is_off, is_elsewhere] {
+        assert_eq!(text.lines().filter(is_annotation).count(), 0, "{text}");
+    }
 }

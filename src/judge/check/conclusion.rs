@@ -5,6 +5,7 @@ use super::causes::{self, ShownCause};
 use super::tally::{Group, Instance, Swap};
 use super::{Exploration, nondeterministic};
 use crate::executor::watch::CrashWatch;
+use crate::judge::html::MOST_DRAWN;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{
     self, Courses, LineCrash, LineMap, Mishap, Path, Report, ShownRun, Verdict, Violation, dropped, notes,
@@ -137,7 +138,8 @@ impl Exploration<'_> {
         }
         let mut first = showings.first().and_then(|showings| showings.first()).cloned();
         if !self.basis.settings.ratchet {
-            showings.clear();
+            showings.truncate(MOST_DRAWN);
+            showings.iter_mut().for_each(|showings| showings.truncate(1));
         }
         self.take_poisoned(&mut first);
         self.enter(0);

@@ -1,5 +1,5 @@
 //! Decides whether a test passes, and writes its output: failing scenarios, which the next run tries first; a summary
-//! for CI; and messages on stderr.
+//! for CI; a page for a browser; and messages on stderr.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -15,7 +15,7 @@ use super::reference::Reference;
 use super::surroundings::say;
 use super::tally::{Tally, kind_of};
 use super::walk::Stopwatch;
-use super::{Exploration, Explore, summary};
+use super::{Exploration, Explore, page, summary};
 use crate::World;
 use crate::judge::report::{Coverage, MetPoints, Report, Verdict, one_line, unreached};
 use crate::judge::run::Body;
@@ -63,7 +63,9 @@ impl Explore {
     ///
     /// Scenarios that fail are stored under `target/retryproof/`, and the next run of this test tries them first
     /// ([`Explore::keep_regressions`]). If one of them still fails, the rest is not explored. If `GITHUB_STEP_SUMMARY`
-    /// is set, the result is appended to that file as Markdown. The report is in color on a terminal, unless
+    /// is set, the result is appended to that file as Markdown. All failing tests of a run are on one page for a browser,
+    /// `target/retryproof/report.html`; `RETRYPROOF_HTML=all` adds those that pass, `RETRYPROOF_HTML=off` writes no page,
+    /// and `RETRYPROOF_HTML_DIR` names another folder. The report is in color on a terminal, unless
     /// `NO_COLOR` or `CI` is set. A test that passes prints one line (runs, bounds, what was not explored), which
     /// `cargo test -- --nocapture` shows.
     ///
@@ -108,7 +110,7 @@ impl Explore {
         self.conclude(judged, kept.as_ref())
     }
 
-    /// Keeps the failing scenarios, and appends the summary.
+    /// Keeps the failing scenarios, appends the summary, and brings the page up to date.
     fn conclude(&self, mut judged: JudgedReport, kept: Option<&KeptFiles>) -> JudgedReport {
         let report = &judged.report;
         let is_told = matches!(report.verdict, Verdict::NothingTested | Verdict::Nondeterministic);
@@ -122,6 +124,12 @@ impl Explore {
             judged.words.extend(path.map(words));
         }
         summary::append(&judged.report, judged.passes, &judged.words);
+        if !judged.passes {
+            summary::annotate(&judged.report);
+        }
+        let page = page::update(&judged.report, judged.passes, &judged.words);
+        let page = page.filter(|_| !judged.passes);
+        judged.words.extend(page.map(|page| format!("as pictures: {}", page.display())));
         judged
     }
 

@@ -8,7 +8,6 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::surroundings::{self, say};
@@ -147,7 +146,7 @@ fn folder(wanted: Option<PathBuf>, target: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 /// Makes a file name from the name of a test: replaces special characters, and shortens long names.
-fn file_name(test: &str, extension: &str) -> String {
+pub(super) fn file_name(test: &str, extension: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '#') { c } else { '-' };
     let name: String = test.replace("::", ".").chars().map(plain).collect();
     match name.char_indices().find(|(at, c)| at + c.len_utf8() > LONGEST_NAME) {
@@ -188,20 +187,10 @@ fn read(path: &Path, test: &str) -> (Vec<Scenario>, Vec<KeptError>) {
     (scenarios, errors)
 }
 
-/// Replaces a whole file in one step, so that a concurrent reader sees either the old or the new content.
+/// Replaces a whole file in one step.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), KeptError> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
-    let written = || -> io::Result<()> {
-        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        fs::write(&beside, text)?;
-        fs::rename(&beside, path)
-    };
-    written().map_err(|error| {
-        let _ = fs::remove_file(&beside);
-        KeptError::Unwritable { path: path.to_owned(), error }
-    })
+    surroundings::replace_file(path, text)
+        .map_err(|error| KeptError::Unwritable { path: path.to_owned(), error })
 }
 
 /// Appends lines to a file in one write, because other processes may append at the same time.

@@ -1,5 +1,5 @@
 //! Appends a summary of each test to the file that `GITHUB_STEP_SUMMARY` names, which GitHub shows on the page of a CI
-//! run.
+//! run. Prints violations as annotations, which GitHub shows at their lines.
 
 use std::env;
 use std::fs::File;
@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use super::surroundings::say;
-use crate::judge::report::{Report, markdown};
+use crate::judge::report::{Report, annotations, markdown};
 
 const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+/// The variable that turns annotations off.
+const ANNOTATIONS: &str = "RETRYPROOF_ANNOTATIONS";
 /// GitHub shows at most a mebibyte of the file, and shows nothing if the file is larger.
 const MOST_BYTES: u64 = 900 << 10;
 
@@ -30,6 +32,17 @@ pub(super) fn append(report: &Report, passes: bool, added: &[String]) {
         static SAID: Once = Once::new();
         SAID.call_once(|| say(&error.to_string()));
     }
+}
+
+/// Prints each violation as an annotation if this is a step of GitHub Actions.
+pub(super) fn annotate(report: &Report) {
+    let is_off = env::var_os(ANNOTATIONS).is_some_and(|value| value == "off");
+    if is_off || env::var_os("GITHUB_ACTIONS").is_none_or(|value| value != "true") {
+        return;
+    }
+    // Not through `println!`, which libtest captures and indents. It may have begun a line of its own.
+    let lines: String = annotations(report).iter().map(|line| format!("\n{line}")).collect();
+    let _ = io::stdout().write_all(format!("{lines}\n").as_bytes());
 }
 
 fn append_to(path: &Path, text: &str) -> Result<(), SummaryError> {

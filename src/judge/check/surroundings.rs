@@ -2,8 +2,10 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::{IsTerminal, Write};
+use std::fs;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Whether `CI` is set, as every CI service does.
 pub(super) fn in_ci() -> bool {
@@ -43,6 +45,21 @@ pub(super) fn binary() -> String {
         }
         _ => name,
     }
+}
+
+/// Replaces a whole file in one step, so that a concurrent reader sees either the old or the new content.
+pub(super) fn replace_file(path: &Path, text: &str) -> io::Result<()> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
+    let written = || -> io::Result<()> {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        fs::write(&beside, text)?;
+        fs::rename(&beside, path)
+    };
+    written().inspect_err(|_| {
+        let _ = fs::remove_file(&beside);
+    })
 }
 
 /// Prints a message that does not affect whether the test passes.

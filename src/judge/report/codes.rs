@@ -361,7 +361,7 @@ impl Code {
     }
 
     /// Returns the address of the section that explains the code.
-    pub(super) fn link(self) -> String {
+    pub(crate) fn link(self) -> String {
         let anchor = self.as_str().to_lowercase();
         format!("https://docs.rs/retryproof/latest/retryproof/violations/index.html#{anchor}")
     }

@@ -52,7 +52,8 @@ fn crossing(events: &[Event], at: usize, by: Actor) -> Option<Crossing> {
     Some(Crossing { before, between: *between, after })
 }
 
-fn step(event: &Event) -> Option<CrossingStep> {
+/// Returns the step that an event is, if the report can name it.
+pub(super) fn step(event: &Event) -> Option<CrossingStep> {
     let by = event.by;
     match &event.what {
         EventKind::Called { service, operation, place, .. } => {

@@ -156,7 +156,8 @@ fn lacks_late_timers(reference: &[Choice], noted: &RunRecord) -> bool {
     !has_late_timers && (noted.has_expiring() || reference.iter().any(sleeps))
 }
 
-pub(super) fn explored(report: &Report) -> String {
+/// Says in one line for each part what was explored.
+pub(crate) fn explored(report: &Report) -> String {
     let runs = if report.runs == 1 { "1 run".to_owned() } else { format!("{} runs", report.runs) };
     let deviations = match report.stopped {
         Some(Stopped::After(level)) => level,

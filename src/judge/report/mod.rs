@@ -13,13 +13,17 @@ mod coverage;
 mod timeline;
 mod text;
 mod retry_marks;
+mod annotations;
+pub(crate) mod diagram;
+pub(crate) mod listing;
 pub(crate) mod notes;
 
+pub(crate) use annotations::annotations;
 pub use codes::Code;
 use codes::Traits;
 pub(crate) use codes::{DroppedCalls, dropped};
 pub(crate) use coverage::{Coverage, MetPoints, unreached};
-pub(crate) use explored::{Samples, Stopped, unexplored};
+pub(crate) use explored::{Samples, Stopped, explored, unexplored};
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
 pub(crate) use mishap::{Courses, Mishap};
@@ -318,7 +322,8 @@ pub struct Report {
     pub(crate) replay_command: String,
     #[serde(skip)]
     pub(crate) showing: Option<ShownRun>,
-    /// The runs to show for all violations and all of their paths, because another one may be moved to the front.
+    /// The runs of the first violations. With a ratchet, those of all violations and all of their paths, because another
+    /// one may be moved to the front.
     #[serde(skip)]
     pub(crate) showings: Vec<Vec<ShownRun>>,
     /// Whether the only problem is a limit that kept scenarios from running.
@@ -409,6 +414,9 @@ impl Report {
 
     /// Moves a violation, and one of its paths, to the front, and shows the scenario of that path.
     pub(crate) fn lead_with(&mut self, (at, path): (usize, usize)) {
+        if (at, path) == (0, 0) {
+            return;
+        }
         if self.showings.get(at).is_none_or(|showings| path >= showings.len()) {
             return;
         }
@@ -498,7 +506,7 @@ impl Report {
     }
 
     /// Returns the variable and the command that replay a scenario of this report.
-    fn replay_line(&self, scenario: &Scenario) -> (String, &str) {
+    pub(crate) fn replay_line(&self, scenario: &Scenario) -> (String, &str) {
         #[cfg(feature = "proptest")]
         if let Some(case) = &self.case {
             return (format!("RETRYPROOF_SEED='{} {}'", self.test, case.seed), &self.replay_command);

@@ -79,7 +79,7 @@ fn opened(line: &str) -> i32 {
     open
 }
 
-fn begins_function(line: &str) -> bool {
+pub(super) fn begins_function(line: &str) -> bool {
     let is_before =
         |word: &&str| matches!(*word, "pub" | "async" | "const" | "unsafe") || word.starts_with("pub(");
     line.split_whitespace().find(|word| !is_before(word)) == Some("fn")

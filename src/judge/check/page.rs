@@ -1,0 +1,239 @@
+//! Writes the page of a test run into the target folder, for a browser.
+//!
+//! Each test that fails writes its part of the page into a file, and then makes the page of all parts. Processes do this at
+//! the same time without a lock: each one looks at the parts again after it has replaced the page, until they are those that
+//! it has used. So the last one to replace the page has used all of them.
+//!
+//! The parts of a run are in a folder that is named after the process that started the test binary: `cargo test` or nextest.
+//! When that process has ended, its run has ended, and the next run removes its parts.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
+use std::{env, process};
+
+use super::kept::file_name;
+use super::surroundings::{self, say};
+use crate::judge::html::{Part, page};
+use crate::judge::report::Report;
+
+/// The variable that says which tests are on the page: `off`, `all`, or those that fail.
+const HTML: &str = "RETRYPROOF_HTML";
+/// The variable that names the folder of the page.
+const FOLDER: &str = "RETRYPROOF_HTML_DIR";
+const PAGE: &str = "report.html";
+const PARTS: &str = "report-parts";
+/// The number of times that a page is made again because other processes have written parts meanwhile.
+const MOST_ROUNDS: usize = 100;
+/// Where the process that started this one is unknown, a run ends when it has written nothing for this long.
+const SILENCE: Duration = Duration::from_secs(3_600);
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: cannot write the report for a browser: {error}; set {FOLDER}=folder to write it elsewhere, or {HTML}=off",
+    path.display()
+)]
+struct PageError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// Brings the page up to date with the result of a test. Returns the page's path if the test is on it. This does not
+/// affect whether the test passes.
+pub(super) fn update(report: &Report, passes: bool, added: &[String]) -> Option<PathBuf> {
+    let wanted = env::var(HTML).unwrap_or_default();
+    if wanted == "off" {
+        return None;
+    }
+    let folder = env::var_os(FOLDER).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folder = folder.or_else(|| surroundings::target().map(|target| target.join("retryproof")))?;
+    let files = PageFiles::of(&folder, &report.test);
+    let updated = match passes && wanted != "all" {
+        // A replay that passes says nothing about the other scenarios of its test.
+        true if report.replayed => Ok(false),
+        true => files.remove(),
+        false => files.write(&Part::of(report, &files.binary, passes, added)).map(|()| true),
+    };
+    match updated {
+        Ok(is_on_page) => is_on_page.then_some(files.page),
+        Err(error) => {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| say(&PageError { path: files.page, error }.to_string()));
+            None
+        }
+    }
+}
+
+/// The files of one test of this run.
+struct PageFiles {
+    page: PathBuf,
+    parts: PathBuf,
+    run: String,
+    /// The name of the test's part in the folder of its run.
+    name: String,
+    binary: String,
+}
+
+impl PageFiles {
+    fn of(folder: &Path, test: &str) -> Self {
+        let package = env::var("CARGO_PKG_NAME").map(|package| format!("{package}/")).unwrap_or_default();
+        let binary = format!("{package}{}", surroundings::binary());
+        let name = file_name(&format!("{}-{test}", binary.replace('/', "-")), "part");
+        Self { page: folder.join(PAGE), parts: folder.join(PARTS), run: own_run(), name, binary }
+    }
+
+    fn write(&self, part: &Part) -> io::Result<()> {
+        let own = self.parts.join(&self.run);
+        for run in self.runs().iter().filter(|run| has_ended(run) && (**run != own || is_unknown(run))) {
+            // Another process may be removing it, too.
+            let _ = fs::remove_dir_all(run);
+        }
+        surroundings::replace_file(&own.join(&self.name), &part.stored())?;
+        self.make()
+    }
+
+    /// Removes the test from the page, where an earlier run has left it. Returns whether it is on the page now.
+    fn remove(&self) -> io::Result<bool> {
+        let own = self.parts.join(&self.run);
+        let runs = self.runs();
+        let stale = runs.iter().filter(|run| **run == own || has_ended(run));
+        // Without a page, which is usual, this is one attempt to read a folder.
+        if stale.filter(|run| fs::remove_file(run.join(&self.name)).is_ok()).count() > 0 {
+            self.make()?;
+        }
+        Ok(false)
+    }
+
+    fn runs(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.parts) else { return Vec::new() };
+        let mut runs: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        runs.sort();
+        runs
+    }
+
+    /// Makes the page of all parts, until there are no other ones.
+    fn make(&self) -> io::Result<()> {
+        let mut used = None;
+        for _ in 0..MOST_ROUNDS {
+            let stored = self.stored();
+            if used.as_ref() == Some(&stored) {
+                break;
+            }
+            let parts: Vec<Part> = stored.iter().filter_map(|(path, text)| read(path, text)).collect();
+            match parts.is_empty() {
+                false => surroundings::replace_file(&self.page, &page(parts))?,
+                true => match fs::remove_file(&self.page) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                },
+            }
+            used = Some(stored);
+        }
+        Ok(())
+    }
+
+    /// Returns the texts of all parts. Of two parts of one test, the first one counts, which is that of this run.
+    fn stored(&self) -> Vec<(PathBuf, String)> {
+        let own = self.parts.join(&self.run);
+        let mut runs = self.runs();
+        runs.sort_by_key(|run| *run != own);
+        let mut stored = Vec::new();
+        for run in runs {
+            let Ok(entries) = fs::read_dir(run) else { continue };
+            let is_part = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "part");
+            let mut paths: Vec<_> =
+                entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_part).collect();
+            paths.sort();
+            // A part that is removed meanwhile is not on the page.
+            stored.extend(paths.into_iter().filter_map(|path| {
+                let text = fs::read_to_string(&path).ok()?;
+                Some((path, text))
+            }));
+        }
+        stored
+    }
+}
+
+fn read(path: &Path, text: &str) -> Option<Part> {
+    Part::read(text)
+        .map_err(|error| {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| say(&format!("{}: {error}, so {PAGE} is without it", path.display())));
+        })
+        .ok()
+}
+
+/// Names the run that this process belongs to: the process that started it, by its number and its start.
+fn own_run() -> String {
+    match parent().and_then(|parent| Some((parent, start_of(parent)?))) {
+        Some((parent, start)) => format!("{parent}-{start}"),
+        None => "unknown".to_owned(),
+    }
+}
+
+fn is_unknown(run: &Path) -> bool {
+    named_run(run).is_none()
+}
+
+/// Returns the process and its start in the name of a run's folder.
+fn named_run(run: &Path) -> Option<(u32, &str)> {
+    let (process, start) = run.file_name()?.to_str()?.split_once('-')?;
+    Some((process.parse().ok()?, start))
+}
+
+/// Whether no process of a run will write any more.
+fn has_ended(run: &Path) -> bool {
+    match named_run(run) {
+        Some((process, start)) => start_of(process).as_deref() != Some(start),
+        None => {
+            let changed = fs::metadata(run).and_then(|about| about.modified());
+            changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|silence| silence > SILENCE))
+        }
+    }
+}
+
+#[cfg(unix)]
+fn parent() -> Option<u32> {
+    Some(std::os::unix::process::parent_id())
+}
+
+#[cfg(not(unix))]
+fn parent() -> Option<u32> {
+    None
+}
+
+/// Returns when a process started, in digits that differ from those of any other process with its number.
+fn start_of(process: u32) -> Option<String> {
+    if let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) {
+        // The name of the program, in parentheses, may contain blanks. The start is the 22nd field (proc(5)).
+        let (_, fields) = stat.rsplit_once(')')?;
+        return fields.split_whitespace().nth(19).map(str::to_owned);
+    }
+    if cfg!(target_os = "linux") || !cfg!(unix) {
+        return None;
+    }
+    let process = process.to_string();
+    let told = process::Command::new("ps").args(["-o", "lstart=", "-p", &process]).output().ok()?;
+    let start: String =
+        String::from_utf8_lossy(&told.stdout).chars().filter(|c| c.is_alphanumeric()).collect();
+    (!start.is_empty()).then_some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_lives_as_long_as_the_process_that_started_it() {
+        let own = format!("{}-{}", process::id(), start_of(process::id()).unwrap());
+        assert!(!has_ended(Path::new(&own)));
+        assert!(has_ended(Path::new(&format!("{own}0"))), "another process had this number before");
+        assert!(has_ended(Path::new("4294967295-1")));
+        assert_eq!(named_run(Path::new("parts/12-345")), Some((12, "345")));
+        assert_eq!(named_run(Path::new("parts/unknown")), None);
+        assert_eq!(own_run(), own_run());
+    }
+}
