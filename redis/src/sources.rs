@@ -12,7 +12,7 @@ use crate::commands::Command;
 /// The most files that are read, and the largest one, in bytes.
 const MOST: usize = 5_000;
 const LARGEST: u64 = 1 << 20;
-/// The key stands at most so many lines after the command.
+/// The key stands in one of this many lines, from that of the command on.
 const NEAR: usize = 3;
 
 /// The commands whose methods in redis-rs have other names.
