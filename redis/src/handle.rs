@@ -93,8 +93,11 @@ impl Redis {
         );
         match reads {
             true => drop(known.1.insert(words, answer.clone())),
-            // A job may wait for it.
-            false => self.lease.note_write(),
+            // A job may wait for it, or listen.
+            false => {
+                self.lease.note_write();
+                self.wire.resume_waiting();
+            }
         }
         answer
     }

@@ -65,6 +65,11 @@ impl Wire {
         self.endpoint.now()
     }
 
+    /// Resumes calls that wait in a real system, because the test has changed something there besides this address.
+    pub fn resume_waiting(&self) {
+        exchange::exchange_of(self.endpoint.link.shared()).resume_waiting();
+    }
+
     pub(crate) fn open(link: &Link, protocol: Name, place: Place) -> Self {
         let exchange = exchange::exchange_of(link.shared());
         Self { endpoint: exchange.open(link, protocol, place) }

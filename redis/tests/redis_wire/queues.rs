@@ -72,6 +72,26 @@ fn a_worker_that_dies_with_what_it_has_popped_loses_it() {
     assert_green(&working(&one_deviation("working"), true));
 }
 
+#[test]
+fn a_worker_that_waits_gets_what_the_test_pushes() {
+    if !is_available() {
+        return;
+    }
+    let world = World::fake();
+    let redis = world.redis();
+    let of_boot = redis.clone();
+    world.process("worker", move |p| {
+        let url = of_boot.url(p);
+        p.spawn("work", async move { again(async || work(&url, true).await).await });
+    });
+    for job in ["one", "two"] {
+        world.settle().run();
+        redis.run(&["LPUSH", "jobs", job]);
+    }
+    world.settle().run();
+    assert_eq!(redis.run(&["SCARD", "done"]), 2);
+}
+
 /// Takes entries of a stream, also those that another consumer has had for a minute.
 async fn consume(url: &str, name: &str, acknowledges_first: bool) -> Result<(), Error> {
     let mut connection = Client::open(url)?.get_multiplexed_async_connection().await?;
