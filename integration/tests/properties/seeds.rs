@@ -72,7 +72,8 @@ fn play(folder: &Folder, test: &str, variables: &[(&str, &str)]) -> (bool, Strin
     for variable in ["RETRYPROOF_SEED", "PROPTEST_CASES", "SCENE", "RETRYPROOF_REPLAY"] {
         command.env_remove(variable);
     }
-    command.env("RETRYPROOF_KEEP", &folder.0).env("CARGO_MANIFEST_DIR", &folder.0).env("RUST_BACKTRACE", "0");
+    command.env("RETRYPROOF_KEEP", &folder.0).env("RETRYPROOF_HTML_DIR", &folder.0);
+    command.env_remove("RETRYPROOF_HTML").env("CARGO_MANIFEST_DIR", &folder.0).env("RUST_BACKTRACE", "0");
     let output = command.envs(variables.iter().copied()).output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (output.status.success(), text)
