@@ -24,7 +24,7 @@ pub(crate) type Environment = Vec<(&'static str, PathBuf)>;
 #[derive(Debug)]
 pub(crate) struct ServerClock {
     times: File,
-    /// The real time at which the server began, in whole seconds. It is time zero of each world.
+    /// The time zero of each world: the real time at which the server began, in whole seconds, unless the time is simulated.
     zero: Duration,
     sets: AtomicU64,
 }
@@ -43,7 +43,8 @@ impl ServerClock {
         let times = File::create(&path)?;
         // It takes no room on the disk, except for the times that are set.
         times.set_len(LENGTH)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = retryproof::adapter::beginning_of_time()
+            .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let clock = Self { times, zero: Duration::from_secs(now.as_secs()), sets: AtomicU64::new(0) };
         Ok(Some((clock, vec![("LD_PRELOAD", preloaded), ("RETRYPROOF_CLOCK", path)])))
     }

@@ -17,7 +17,8 @@ const LIBRARY: Option<&[u8]> = None;
 #[derive(Debug)]
 pub(crate) struct ServerClock {
     file: File,
-    /// The real time at which the server began, in whole seconds. It is time zero of each world.
+    /// The time zero of each world: the real time at which the server began, in whole seconds, unless the time is
+    /// simulated.
     pub(crate) zero: Duration,
 }
 
@@ -44,7 +45,8 @@ impl ServerClock {
         let paths = ClockPaths { library: directory.join("clock.so"), file: directory.join("clock") };
         fs::write(&paths.library, library)?;
         let file = File::create(&paths.file)?;
-        let clock = Self { file, zero: Duration::from_secs(real_time().as_secs()) };
+        let zero = retryproof::adapter::beginning_of_time().unwrap_or_else(real_time);
+        let clock = Self { file, zero: Duration::from_secs(zero.as_secs()) };
         clock.set(Duration::ZERO);
         Ok(Some((clock, paths)))
     }

@@ -1,7 +1,7 @@
 //! A connection to the server: the other half of a client's connection, or the test's own.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,9 @@ impl Upstream {
                 Stream::Unix(stream)
             }
             Target::Host(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port))?;
+                let addresses: Vec<_> = (host.as_str(), *port).to_socket_addrs()?.collect();
+                addresses.iter().copied().for_each(retryproof::adapter::expect_connections_to);
+                let stream = TcpStream::connect(&*addresses)?;
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(SLOW))?;
                 Stream::Tcp(stream)
