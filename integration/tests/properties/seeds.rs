@@ -109,8 +109,9 @@ fn a_seed_is_kept_and_tried_first_and_goes_when_its_case_holds() {
     let again = red(&folder, &[]);
     assert!(again.contains(&format!("  seed {seed}, the first case\n")), "{again}");
     assert_eq!(folder.read(FILE), kept, "it stands there once");
+    assert!(folder.read("report.html").contains("seeds::scene"));
     green(&folder, &[("SCENE", "mended")]);
-    assert!(!file.exists());
+    assert!(!file.exists() && !folder.0.join("report.html").exists());
     // With only the seed from the line of the report.
     let line = format!("RETRYPROOF_SEED='seeds::scene {seed}' cargo test");
     assert!(first.contains(&line), "{first}");

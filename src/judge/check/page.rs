@@ -14,10 +14,10 @@ use std::sync::Once;
 use std::time::Duration;
 use std::{env, process};
 
-use super::kept::file_name;
 use super::surroundings::{self, say};
 use crate::judge::html::{Part, page};
 use crate::judge::report::Report;
+use crate::system::effect::{fingerprint, hex};
 
 /// The variable that says which tests are on the page: `off`, `all`, or those that fail.
 const HTML: &str = "RETRYPROOF_HTML";
@@ -93,7 +93,8 @@ impl PageFiles {
         let folder = folder.or_else(|| surroundings::target().map(|target| target.join("retryproof")))?;
         let package = env::var("CARGO_PKG_NAME").map(|package| format!("{package}/")).unwrap_or_default();
         let binary = format!("{package}{}", surroundings::binary());
-        let name = file_name(&format!("{}-{test}", binary.replace('/', "-")), "part");
+        // Two names may differ only in signs that a file name cannot have.
+        let name = hex("", fingerprint(&[&binary, test]), 16) + ".part";
         Some(Self { page: folder.join(PAGE), parts: folder.join(PARTS), run: own_run(), name, binary })
     }
 
