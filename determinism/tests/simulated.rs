@@ -238,3 +238,77 @@ fn a_connection_to_something_unexplored_is_a_warning() {
     let denied = explore(true);
     assert_eq!(denied.code(), Some(Code::Unexplored), "{denied}");
 }
+
+/// A job that draws on a thread of tokio for blocking tasks, and in a task.
+fn draws_elsewhere(explore: &Explore) -> Report {
+    explore.run(async |world: &World| {
+        world.process("worker", |p| {
+            let store = p.store();
+            p.handle(async move |order: u32| {
+                let blocking =
+                    tokio::task::spawn_blocking(|| uuid::Uuid::new_v4().to_string()).await.unwrap();
+                let spawned = tokio::spawn(async { uuid::Uuid::new_v4().to_string() }).await.unwrap();
+                store.put(format!("order:{order}"), &(blocking, spawned)).await
+            });
+        });
+        world.enqueue(6_u32);
+        world.enqueue(7_u32);
+        world.settle().await;
+    })
+}
+
+#[test]
+fn tasks_and_explorations_on_several_threads_draw_the_same() {
+    let one = draws_elsewhere(&Explore::new().name("test").deviations(1));
+    assert_eq!(one.verdict(), Verdict::RetryProof, "{one}");
+    let two = draws_elsewhere(&Explore::new().name("test").deviations(1).threads(2));
+    assert_eq!(two.to_string(), one.to_string());
+}
+
+#[tokio::test]
+async fn a_check_inside_of_a_runtime_is_simulated_too() {
+    let report = keeps(&Explore::new().name("test").deviations(0), true);
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+}
+
+/// Counts what it has drawn when its thread ends.
+struct DrawsAtTheEnd;
+
+impl Drop for DrawsAtTheEnd {
+    fn drop(&mut self) {
+        let (id, now) = (uuid::Uuid::new_v4(), SystemTime::now());
+        assert!(!id.is_nil() && now > UNIX_EPOCH);
+    }
+}
+
+thread_local! {
+    static AT_THE_END: DrawsAtTheEnd = const { DrawsAtTheEnd };
+}
+
+#[test]
+fn a_panic_a_destructor_of_a_thread_and_a_hanging_job_end_as_ever() {
+    let explore = |does: fn()| {
+        let explore = Explore::new().name("test").deviations(0).watchdog(Duration::from_secs(1));
+        explore.run(async move |world: &World| {
+            world.process("worker", move |p| {
+                let store = p.store();
+                p.handle_blocking(move |order: u32| {
+                    AT_THE_END.with(|_| ());
+                    does();
+                    store.put_blocking(format!("order:{order}"), &1)
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+            assert!(world.store().get::<u32>("order:6").await.unwrap().is_some(), "the order is there");
+        })
+    };
+    assert_eq!(explore(|| ()).verdict(), Verdict::RetryProof);
+    let panicked = explore(|| panic!("the job's own"));
+    assert_eq!(panicked.code(), Some(Code::Panicked), "{panicked}");
+    static HELD: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let held = HELD.lock().unwrap();
+    let stuck = explore(|| drop(HELD.lock()));
+    assert_eq!(stuck.verdict(), Verdict::Stuck, "{stuck}");
+    drop(held);
+}

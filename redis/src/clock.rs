@@ -39,9 +39,13 @@ pub(crate) fn real_time() -> Duration {
 
 impl ServerClock {
     /// Makes the file and the library in the directory of a server, or `None` if the library is not made for this
-    /// system.
+    /// system, or cannot be loaded from there.
     pub(crate) fn install(directory: &Path) -> io::Result<Option<(Self, ClockPaths)>> {
         let Some(library) = LIBRARY else { return Ok(None) };
+        // The names of libraries to load are separated by these.
+        if directory.to_string_lossy().contains([' ', ':']) {
+            return Ok(None);
+        }
         let paths = ClockPaths { library: directory.join("clock.so"), file: directory.join("clock") };
         fs::write(&paths.library, library)?;
         let file = File::create(&paths.file)?;

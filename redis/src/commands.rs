@@ -133,6 +133,20 @@ impl Command {
         }
     }
 
+    /// Reports whether it goes to the server without further ado. `is_queued` says that a transaction has begun.
+    pub(crate) fn is_aside(&self, is_queued: bool) -> bool {
+        match self.kind() {
+            Kind::Free | Kind::Multi => true,
+            Kind::Quit | Kind::Refused | Kind::Discard | Kind::Exec => false,
+            Kind::Aside | Kind::Subscribe | Kind::Read | Kind::Write => is_queued,
+        }
+    }
+
+    /// Reports whether it leaves a script or a function behind in the server.
+    pub(crate) fn has_script(&self) -> bool {
+        has(" eval eval_ro script function ", &self.name)
+    }
+
     fn has_option(&self, option: &str) -> bool {
         self.option(option).is_some()
     }
@@ -191,6 +205,16 @@ impl Command {
         }
     }
 
+    /// The beginning of its first key, up to the part that code would insert: `lock:` of `lock:6`.
+    pub(crate) fn literal(&self) -> String {
+        let key = self.key_at().and_then(|at| self.argument(at)).map(shown).unwrap_or_default();
+        let end = key.find(|c: char| c.is_ascii_digit()).unwrap_or(key.len());
+        match key[..end].rfind([':', '/', '-', '_', '.']) {
+            Some(at) if end < key.len() => key[..=at].to_owned(),
+            _ => key,
+        }
+    }
+
     /// The command as a timeline shows it.
     pub(crate) fn text(&self) -> String {
         let words: Vec<_> = self.arguments.iter().map(|word| shown(word)).collect();
@@ -232,7 +256,8 @@ fn plain(key: &str) -> String {
         let end = part.trim_end_matches([':', '/', '|', '{', '}']);
         let digits = end.bytes().filter(u8::is_ascii_digit).count();
         let is_uuid = end.len() == 36 && end.bytes().filter(|byte| *byte == b'-').count() == 4;
-        let is_generated = end.len() >= LONGEST_PART && digits * 4 >= end.len() || is_uuid;
+        let is_ulid = end.len() == 26 && digits > 0 && end.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let is_generated = end.len() >= LONGEST_PART && digits * 4 >= end.len() || is_uuid || is_ulid;
         plain.push_str(if is_generated { "*" } else { end });
         plain.push_str(&part[end.len()..]);
     }
@@ -254,6 +279,7 @@ mod tests {
             ("SET lock:6 a NX PX 30000", "set lock:6"),
             ("get job:550e8400-e29b-41d4-a716-446655440000:state", "get job:*:state"),
             ("GET {1700000000000}:x", "get {*}:x"),
+            ("GET task:01ARYZSTDVABSVRRFFEEGHTFAV", "get task:*"),
             ("EVAL return_1 0", "eval"),
             ("EVALSHA abc 2 a b c", "evalsha a"),
             ("FCALL mine 0", "fcall mine"),

@@ -13,6 +13,7 @@ use crate::commands::{Command, Kind};
 use crate::line::Line;
 use crate::resp::{Framed, decode_request};
 use crate::server::{Leased, lock};
+use crate::sources;
 
 /// See the module.
 pub(crate) struct Door {
@@ -41,27 +42,45 @@ impl Protocol for Door {
     type Request = Command;
 
     fn decode(&self, bytes: &mut Vec<u8>, session: &mut Session) -> DecodeOutcome<Command> {
-        let command = loop {
-            let (arguments, length) = match decode_request(bytes) {
-                Framed::Partial => return DecodeOutcome::Partial,
-                Framed::Invalid(text) => return DecodeOutcome::Close(error(text)),
-                Framed::Whole(whole) => whole,
-            };
-            bytes.drain(..length);
-            match Command::new(arguments) {
-                Some(command) => break command,
-                // The server says nothing to an empty line, either.
-                None if bytes.is_empty() => return DecodeOutcome::Aside(Vec::new()),
-                None => {}
-            }
-        };
         let line = session.line(&self.lease);
         let mut line = lock(&line);
-        let kind = command.kind();
+        // What has come together and is no call goes to the server together.
+        let (mut asides, mut taken, mut is_queued) = (Vec::new(), 0, line.queued.is_some());
+        let command = loop {
+            let (arguments, length) = match decode_request(&bytes[taken..]) {
+                Framed::Whole(whole) => whole,
+                _ if taken > 0 => break None,
+                Framed::Partial => return DecodeOutcome::Partial,
+                Framed::Invalid(text) => return DecodeOutcome::Close(error(text)),
+            };
+            // The server says nothing to an empty line, either.
+            let Some(command) = Command::new(arguments) else {
+                taken += length;
+                continue;
+            };
+            let (is_aside, is_allowed) = (command.is_aside(is_queued), self.allows(&command).is_ok());
+            if !is_aside || !is_allowed {
+                taken += if asides.is_empty() { length } else { 0 };
+                break Some(command).filter(|_| asides.is_empty());
+            }
+            is_queued |= command.kind() == Kind::Multi;
+            taken += length;
+            asides.push(command);
+        };
+        bytes.drain(..taken);
+        let Some(command) = command else {
+            return match line.asides(&asides) {
+                Ok(replies) => DecodeOutcome::Aside(replies),
+                Err(_) => {
+                    line.end();
+                    DecodeOutcome::Close(Vec::new())
+                }
+            };
+        };
         if let Err(text) = self.allows(&command) {
             return DecodeOutcome::Aside(error(&text));
         }
-        let replied = match kind {
+        let replied = match command.kind() {
             Kind::Quit => return DecodeOutcome::Close(b"+OK\r\n".to_vec()),
             Kind::Refused => {
                 return DecodeOutcome::Aside(error(&format!(
@@ -71,11 +90,8 @@ impl Protocol for Door {
             }
             Kind::Discard => line.discard(&command),
             Kind::Exec => return DecodeOutcome::Request(command),
-            _ if line.queued.is_some() => line.aside(&command),
-            Kind::Multi => line.begin(&command),
-            Kind::Free => line.aside(&command),
             Kind::Subscribe => line.subscribe(&command),
-            Kind::Read | Kind::Write | Kind::Aside => return DecodeOutcome::Request(command),
+            _ => return DecodeOutcome::Request(command),
         };
         match replied {
             Ok(reply) => DecodeOutcome::Aside(reply),
@@ -125,6 +141,9 @@ impl Door {
         if command.alters_server() {
             self.lease.note_altered();
         }
+        if command.has_script() {
+            self.lease.note_script();
+        }
         let database = self.lease.address.database.to_string();
         let is_other = command.name == "select" && command.argument(1) != Some(database.as_bytes());
         match is_other && !self.lease.is_own() {
@@ -153,6 +172,10 @@ impl Door {
         let mut call = ForwardedCall::new(self.name, label).text(text);
         if !is_write {
             call = call.passing();
+        }
+        let sent = queued.as_ref().and_then(|queued| queued.iter().find(writes)).unwrap_or(&command);
+        if let Some(place) = sources::place_of(sent) {
+            call = call.place(place.file, place.line, place.column);
         }
         let waiting = command.waiting();
         if let Some(waiting) = &waiting {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use retryproof::wire::Wire;
 use retryproof::{Process, World};
 use serde_json::Value;
 
@@ -28,21 +30,24 @@ pub trait WorldExt {
 impl WorldExt for World {
     #[track_caller]
     fn redis(&self) -> Redis {
-        let redis = Redis { lease: Leased::take(), expiring: Arc::default(), known: Arc::default() };
-        self.wire(NAME, Door::new(NAME, redis.lease.clone()));
+        let lease = Leased::take();
+        let wire = self.wire(NAME, Door::new(NAME, lease.clone()));
+        let redis = Redis { lease, wire, expiring: Arc::default(), known: Arc::default() };
         let observed = redis.clone();
         self.observe(NAME, move || observed.keys());
         redis
     }
 }
 
-/// Answers to the test's own questions, and the number of commands of jobs at which they were right.
-type Known = (u64, BTreeMap<Vec<Vec<u8>>, Value>);
+/// Answers to the test's own questions, and the number of commands of jobs and the time at which they were right.
+type Known = ((u64, Duration), BTreeMap<Vec<Vec<u8>>, Value>);
 
 /// Redis in one scenario, from the test's side. Nothing goes wrong with what the test does.
 #[derive(Clone, Debug)]
 pub struct Redis {
     lease: Arc<Leased>,
+    /// The test's own address, which knows the time.
+    wire: Wire,
     /// Keys that are compared although they expire. One may end with `*`.
     expiring: Arc<Mutex<BTreeSet<String>>>,
     known: Arc<Mutex<Known>>,
@@ -63,7 +68,7 @@ impl Redis {
 
     /// Runs a command: `redis.run(&["SET", "visits", "5"])`. Returns its answer: a text, a number, a list or null.
     ///
-    /// The answer of a command that reads is kept until a job changes something, so it is cheap to ask before each step, as
+    /// The answer of a command that reads is kept until a job changes something or time passes, so it is cheap to ask before each step, as
     /// [`World::settle_until`] does.
     ///
     /// # Panics
@@ -73,10 +78,11 @@ impl Redis {
         let words: Vec<Vec<u8>> = command.iter().map(|word| word.as_ref().to_vec()).collect();
         let shown: Vec<_> = words.iter().map(|word| shown(word)).collect();
         let reads = Command::new(words.clone()).is_some_and(|command| command.kind() == Kind::Read);
-        let writes = self.lease.writes();
+        let asked = (self.lease.writes(), self.wire.now());
+        self.lease.set_time(asked.1);
         let mut known = lock(&self.known);
-        if known.0 != writes || !reads {
-            *known = (writes, BTreeMap::new());
+        if known.0 != asked || !reads {
+            *known = (asked, BTreeMap::new());
         }
         if let Some(answer) = known.1.get(&words) {
             return answer.clone();
@@ -87,8 +93,11 @@ impl Redis {
         );
         match reads {
             true => drop(known.1.insert(words, answer.clone())),
-            // A job may wait for it.
-            false => self.lease.note_write(),
+            // A job may wait for it, or listen.
+            false => {
+                self.lease.note_write();
+                self.wire.resume_waiting();
+            }
         }
         answer
     }
@@ -107,6 +116,7 @@ impl Redis {
                 None => key == known,
             })
         };
+        self.lease.set_time(self.wire.now());
         let keys = state::keys(&self.lease, &is_compared);
         keys.unwrap_or_else(|error| panic!("the keys cannot be read: {}", explained(&error)))
     }

@@ -8,6 +8,7 @@ mod upstream;
 mod installed;
 mod server;
 mod commands;
+mod sources;
 mod state;
 mod line;
 mod door;

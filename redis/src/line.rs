@@ -68,8 +68,13 @@ impl Line {
 
     /// Sends a command, and reads its reply, with what the server has sent unasked before it.
     fn exchange(&mut self, bytes: &[u8]) -> io::Result<(Vec<u8>, Frame)> {
-        let lease = self.lease.clone();
         self.upstream()?.send(bytes)?;
+        self.answer_to_come()
+    }
+
+    /// Reads the next reply, with what the server has sent unasked before it.
+    fn answer_to_come(&mut self) -> io::Result<(Vec<u8>, Frame)> {
+        let lease = self.lease.clone();
         self.is_waiting = true;
         let mut reply = Vec::new();
         loop {
@@ -99,29 +104,29 @@ impl Line {
         Ok(bytes)
     }
 
-    /// Runs a command that is no call.
-    pub(crate) fn aside(&mut self, command: &Command) -> io::Result<Vec<u8>> {
+    /// Runs commands that are no calls, at once.
+    pub(crate) fn asides(&mut self, commands: &[Command]) -> io::Result<Vec<u8>> {
+        let bytes: Vec<u8> = commands.iter().flat_map(Command::bytes).collect();
         // A subscriber of RESP2 hears messages of the same form as answers.
         if self.listens {
-            return self.exchange_all(&command.bytes());
+            return self.exchange_all(&bytes);
         }
-        let (reply, frame) = self.exchange(&command.bytes())?;
-        let number = || std::str::from_utf8(command.argument(1)?).ok()?.parse().ok();
-        if command.name == "select" && !frame.is_error() {
-            self.database = number().unwrap_or_default();
+        self.upstream()?.send(&bytes)?;
+        let mut replies = Vec::new();
+        for command in commands {
+            let (reply, frame) = self.answer_to_come()?;
+            replies.extend(reply);
+            let number = || std::str::from_utf8(command.argument(1)?).ok()?.parse().ok();
+            match self.queued.as_mut() {
+                Some(queued) if frame.0 == b"+QUEUED\r\n" => queued.push(command.clone()),
+                None if command.name == "multi" && !frame.is_error() => self.queued = Some(Vec::new()),
+                None if command.name == "select" && !frame.is_error() => {
+                    self.database = number().unwrap_or_default();
+                }
+                _ => {}
+            }
         }
-        if let Some(queued) = self.queued.as_mut().filter(|_| frame.0 == b"+QUEUED\r\n") {
-            queued.push(command.clone());
-        }
-        Ok(reply)
-    }
-
-    pub(crate) fn begin(&mut self, multi: &Command) -> io::Result<Vec<u8>> {
-        let (reply, frame) = self.exchange(&multi.bytes())?;
-        if !frame.is_error() && self.queued.is_none() {
-            self.queued = Some(Vec::new());
-        }
-        Ok(reply)
+        Ok(replies)
     }
 
     /// Ends a transaction, or everything.
@@ -238,9 +243,17 @@ impl Line {
 
     /// Reports whether the server knows a script.
     pub(crate) fn knows_script(&mut self, script: &str) -> bool {
+        if self.lease.scripts().contains(script) {
+            return true;
+        }
         let known = self.exchange(&request(&["SCRIPT", "EXISTS", script]));
         // An answer in RESP3 has the same form.
-        known.is_ok_and(|(_, frame)| value(&frame.0).array().first() == Some(&Value::Integer(1)))
+        let is_known =
+            known.is_ok_and(|(_, frame)| value(&frame.0).array().first() == Some(&Value::Integer(1)));
+        if is_known {
+            self.lease.scripts().insert(script.to_owned());
+        }
+        is_known
     }
 
     /// Notes when keys expire that these commands have changed.

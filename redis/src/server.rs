@@ -1,12 +1,12 @@
 //! The servers of this program. Each world has one for itself: keys, scripts, subscriptions and the time belong to a whole
 //! server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::upstream::Upstream;
 /// The text of a skipped test.
 const NONE: &str =
     "SKIPPED: no Redis here; install it (Debian: redis-server), or set REDIS_URL to a server's URL";
+/// The warning where the server does not see the time of the world.
+const REAL_CLOCK: &str = "WARNING: keys in Redis expire on the real clock here, on which no virtual time passes: the server is not our own (REDIS_URL), or this is not Linux with glibc";
 /// The oldest server: `RESET`, `BLMOVE` and `XAUTOCLAIM` exist since then.
 const OLDEST: (u32, u32) = (6, 2);
 /// The number of connections that are kept for later clients.
@@ -28,6 +30,8 @@ const CLAIM: &str = "retryproof";
 /// The looks at whether it is free, and the real time between them.
 const LOOKS: u32 = 60_000;
 const PAUSE: Duration = Duration::from_millis(2);
+/// A time that the real clock does not show.
+const FAR: Duration = Duration::from_secs(86_400);
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,6 +70,9 @@ pub(crate) struct Server {
     writes: AtomicU64,
     /// When keys expire, in the time of the world.
     expiring: Mutex<BTreeMap<Vec<u8>, Duration>>,
+    /// Whether a client has sent a script or a function, and the scripts that the server knows.
+    has_scripts: AtomicBool,
+    scripts: Mutex<BTreeSet<String>>,
     /// Whether a client has changed more than keys, so that the next world gets another server.
     is_altered: AtomicBool,
     now: Mutex<Duration>,
@@ -126,11 +133,19 @@ impl Server {
                 InstalledServer::start(&program).and_then(|own| {
                     let address = own.address.clone();
                     Self::new(address, Some(own))
+                        .map(Self::without_a_clock_that_it_does_not_see)
                         .map_err(|error| format!("the server cannot be used: {error}"))
                 })
             }
         };
-        started.unwrap_or_else(|error| panic!("{error}"))
+        let server = started.unwrap_or_else(|error| panic!("{error}"));
+        static WARNED: Once = Once::new();
+        if server.clock().is_none() {
+            WARNED.call_once(|| {
+                let _ = writeln!(io::stderr(), "{REAL_CLOCK}");
+            });
+        }
+        server
     }
 
     fn new(address: Address, own: Option<InstalledServer>) -> Result<Self, String> {
@@ -151,9 +166,24 @@ impl Server {
             warm: Mutex::default(),
             writes: AtomicU64::new(0),
             expiring: Mutex::default(),
+            has_scripts: AtomicBool::new(true),
+            scripts: Mutex::default(),
             is_altered: AtomicBool::new(false),
             now: Mutex::default(),
         })
+    }
+
+    /// Forgets the clock if the server does not see it: a program that is linked statically does not load the library.
+    fn without_a_clock_that_it_does_not_see(mut self) -> Self {
+        let Some(clock) = self.clock() else { return self };
+        let wanted = clock.zero + FAR;
+        clock.set(FAR);
+        let seen = lock(&self.admin).run(&["TIME"]).map(|time| time.array().into_iter().next());
+        let seen = seen.ok().flatten().map(Value::text);
+        if seen != Some(wanted.as_secs().to_string()) {
+            self.own.iter_mut().for_each(|own| own.clock = None);
+        }
+        self
     }
 
     /// Takes the database in `REDIS_URL`, when no other world or program uses it any more.
@@ -197,9 +227,11 @@ impl Server {
     /// Deletes everything that a world may have left behind.
     fn empty(&self) -> io::Result<()> {
         lock(&self.expiring).clear();
+        lock(&self.scripts).clear();
         let flush = if self.own.is_some() { "FLUSHALL" } else { "FLUSHDB" };
         let mut commands = vec![vec![flush]];
-        if self.own.is_some() {
+        // To forget scripts takes the server longer than everything else.
+        if self.own.is_some() && self.has_scripts.swap(false, Ordering::Relaxed) {
             // An older server has no functions.
             commands.extend([vec!["SCRIPT", "FLUSH"], vec!["FUNCTION", "FLUSH"]]);
         }
@@ -246,6 +278,15 @@ impl Server {
         self.writes.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn note_script(&self) {
+        self.has_scripts.store(true, Ordering::Relaxed);
+    }
+
+    /// The scripts that the server is known to know.
+    pub(crate) fn scripts(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        lock(&self.scripts)
+    }
+
     pub(crate) fn note_altered(&self) {
         self.is_altered.store(true, Ordering::Relaxed);
     }
@@ -277,13 +318,10 @@ impl Server {
                 return warm.push(upstream);
             }
         }
-        let mut admin = lock(&self.admin);
-        if upstream.number > 0 {
-            let _ = admin.run(&["CLIENT", "KILL", "ID", &upstream.number.to_string()]);
-        }
+        // The server notices the end before it answers what comes after it.
         drop(upstream);
         // If the server is away, so are its clients.
-        let _ = admin.settle();
+        let _ = lock(&self.admin).settle();
     }
 
     /// Ends a script that has been running for too long. One that has written something cannot be ended, except with its

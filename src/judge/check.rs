@@ -32,6 +32,8 @@ mod sampling;
 pub(crate) use self::drawn::{DrawnDeviations, DrawnOutcome, Size};
 #[cfg(feature = "proptest")]
 pub(crate) use self::kept::{own_file, replace};
+#[cfg(feature = "proptest")]
+pub(crate) use self::page::{update, withdraw};
 pub use self::settings::Explore;
 #[cfg(feature = "proptest")]
 pub(crate) use self::surroundings::{package, say};

@@ -14,7 +14,7 @@ use ::proptest::test_runner::{
 
 use super::course::{Deviations, Preemptions, Scenarios};
 use super::seeds::{self, Seed};
-use crate::judge::check::{DrawnDeviations, DrawnOutcome, Size, own_file, package, say};
+use crate::judge::check::{DrawnDeviations, DrawnOutcome, Size, own_file, package, say, update, withdraw};
 use crate::judge::report::{Case, Report};
 use crate::judge::run::Body;
 use crate::search::choice::Dice;
@@ -164,8 +164,18 @@ impl Property {
     {
         let test = self.explore.test_name(Location::caller());
         let file = self.file().or_else(|| own_file(&test, "seeds"));
-        if let Err(error) = self.run_all(&test, file, strategy, body) {
-            panic!("{error}");
+        match self.run_all(&test, file, strategy, body) {
+            // One case that holds says nothing about the others.
+            Ok(_) if matches!(wanted(&test), Ok(Some(_))) => {}
+            Ok(_) => withdraw(&test),
+            Err(error) => {
+                let page = match &error {
+                    PropertyError::Falsified { report, .. } => update(report, false, &[]),
+                    _ => None,
+                };
+                let page = page.map(|page| format!("\nas pictures: {}", page.display()));
+                panic!("{error}{}", page.unwrap_or_default());
+            }
         }
     }
 

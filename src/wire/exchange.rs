@@ -238,7 +238,7 @@ impl Exchange {
 
     /// Resumes the calls that wait in a real system, because something has happened there. Those that have ended
     /// continue in the order in which they began to wait, regardless of which was served first.
-    fn resume_waiting(&self) {
+    pub(super) fn resume_waiting(&self) {
         self.resume_waiting_at(None);
         let mut lines = lock(&self.lines);
         let pushed =

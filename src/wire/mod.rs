@@ -25,6 +25,7 @@ pub(crate) mod by_hand;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::conformance::{
     Failures, Nonconformance, Repetitions, Sample, conformance, conformance_repeating,
@@ -57,6 +58,16 @@ impl Wire {
     /// `127.0.0.1:43117`. The port differs in each incarnation and each run.
     pub fn address(&self) -> SocketAddr {
         self.endpoint.address
+    }
+
+    /// Returns the virtual time since the world began.
+    pub fn now(&self) -> Duration {
+        self.endpoint.now()
+    }
+
+    /// Resumes calls that wait in a real system, because the test has changed something there besides this address.
+    pub fn resume_waiting(&self) {
+        exchange::exchange_of(self.endpoint.link.shared()).resume_waiting();
     }
 
     pub(crate) fn open(link: &Link, protocol: Name, place: Place) -> Self {

@@ -91,6 +91,10 @@ fn for_nextest() -> Folder {
         "[workspace]\n[package]\nname = \"retryproof\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
     );
     package.write("src/lib.rs", "");
+    // Reports show lines of the tests, and the target folder may be outside of the workspace.
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), package.join("tests"))
+        .unwrap();
     let metadata = Command::new(cargo())
         .args(["metadata", "--format-version=1", "--offline"])
         .current_dir(&package.0)

@@ -72,7 +72,8 @@ fn play(folder: &Folder, test: &str, variables: &[(&str, &str)]) -> (bool, Strin
     for variable in ["RETRYPROOF_SEED", "PROPTEST_CASES", "SCENE", "RETRYPROOF_REPLAY"] {
         command.env_remove(variable);
     }
-    command.env("RETRYPROOF_KEEP", &folder.0).env("CARGO_MANIFEST_DIR", &folder.0).env("RUST_BACKTRACE", "0");
+    command.env("RETRYPROOF_KEEP", &folder.0).env("RETRYPROOF_HTML_DIR", &folder.0);
+    command.env_remove("RETRYPROOF_HTML").env("CARGO_MANIFEST_DIR", &folder.0).env("RUST_BACKTRACE", "0");
     let output = command.envs(variables.iter().copied()).output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (output.status.success(), text)
@@ -108,8 +109,9 @@ fn a_seed_is_kept_and_tried_first_and_goes_when_its_case_holds() {
     let again = red(&folder, &[]);
     assert!(again.contains(&format!("  seed {seed}, the first case\n")), "{again}");
     assert_eq!(folder.read(FILE), kept, "it stands there once");
+    assert!(folder.read("report.html").contains("seeds::scene"));
     green(&folder, &[("SCENE", "mended")]);
-    assert!(!file.exists());
+    assert!(!file.exists() && !folder.0.join("report.html").exists());
     // With only the seed from the line of the report.
     let line = format!("RETRYPROOF_SEED='seeds::scene {seed}' cargo test");
     assert!(first.contains(&line), "{first}");

@@ -7,6 +7,7 @@ mod locks;
 mod places;
 mod repeats;
 mod state;
+mod together;
 
 use retryproof::{Explore, Report, Verdict, World};
 use retryproof_postgres::{Database, Postgres, WorldExt, is_available};

@@ -162,9 +162,32 @@ fn a_server_of_others_is_used_only_if_its_database_is_empty() {
         .unwrap();
     let (passes, text) = with_surroundings(&[("REDIS_URL", &url)]);
     assert!(passes, "{text}");
+    assert_eq!(text.matches("WARNING: keys in Redis expire on the real clock here").count(), 1, "{text}");
     // It has left nothing behind, and has not touched the other database.
     let size: u32 = redis::cmd("DBSIZE").query(&mut client.get_connection().unwrap()).unwrap();
     assert_eq!((size, redis.run(&["GET", "other"])), (0, "1".into()));
+}
+
+#[test]
+fn a_server_that_does_not_see_the_clock_is_told_of() {
+    if !is_own_server() {
+        return;
+    }
+    // As one that is linked statically.
+    let program = script("no-clock", "unset LD_PRELOAD; exec redis-server \"$@\"");
+    let (passes, text) = with_surroundings(&[("RETRYPROOF_REDIS_BIN", &program)]);
+    assert!(passes, "{text}");
+    assert_eq!(text.matches("WARNING: keys in Redis expire on the real clock here").count(), 1, "{text}");
+}
+
+/// A program that runs this.
+fn script(name: &str, commands: &str) -> String {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&program, format!("#!/bin/sh\n{commands}\n")).unwrap();
+    let mut permissions = fs::metadata(&program).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    fs::set_permissions(&program, permissions).unwrap();
+    program.to_str().unwrap().to_owned()
 }
 
 /// A server that says that it has this version.
@@ -202,11 +225,7 @@ fn a_server_that_cannot_be_used_says_why() {
         let (passes, text) = with_surroundings(&[("REDIS_URL", url)]);
         assert!(!passes && text.contains(reason), "{url}: {text}");
     }
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-redis");
-    fs::write(&program, "#!/bin/sh\necho 'no memory left' >&2\nexit 1\n").unwrap();
-    let mut permissions = fs::metadata(&program).unwrap().permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
-    fs::set_permissions(&program, permissions).unwrap();
-    let (passes, text) = with_surroundings(&[("RETRYPROOF_REDIS_BIN", program.to_str().unwrap())]);
+    let program = script("no-redis", "echo 'no memory left' >&2; exit 1");
+    let (passes, text) = with_surroundings(&[("RETRYPROOF_REDIS_BIN", &program)]);
     assert!(!passes && text.contains("no-redis does not start: no memory left"), "{text}");
 }

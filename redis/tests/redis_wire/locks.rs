@@ -130,6 +130,10 @@ fn keys_expire_on_the_clock_of_the_world_and_waits_end_on_it() {
     });
     world.enqueue(6_u32);
     world.drain_all().run().unwrap();
+    // The test sees the same time.
+    redis.run(&["SET", "short", "1", "EX", "5"]);
+    world.advance(Duration::from_secs(6));
+    assert_eq!(redis.run(&["EXISTS", "short"]), 0);
     assert_eq!(redis.run(&["GET", "done"]), "yes");
-    assert_eq!(world.now(), Duration::from_millis(3_600_001));
+    assert_eq!(world.now(), Duration::from_millis(3_606_001));
 }

@@ -6,6 +6,7 @@ mod clients;
 mod locks;
 mod messages;
 mod queues;
+mod rates;
 mod repeats;
 mod state;
 

@@ -27,12 +27,12 @@ async fn listen(url: &str, looks_back: bool) -> Result<(), Error> {
     Err("the connection has ended".into())
 }
 
-fn listening(looks_back: bool) -> Report {
+fn listening(looks_back: bool, is_resp3: bool) -> Report {
     one_deviation("listening").run(async |world: &World| {
         let redis = world.redis();
         let of_boot = redis.clone();
         world.process("worker", move |p| {
-            let url = of_boot.url(p);
+            let url = of_boot.url(p) + if is_resp3 { "?protocol=resp3" } else { "" };
             p.spawn("listen", async move {
                 while let Err(_error) = listen(&url, looks_back).await {
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -59,6 +59,8 @@ fn a_message_that_nobody_hears_is_lost() {
     if !is_available() {
         return;
     }
-    assert_red(&listening(false), &["redis.sadd-seen:"]);
-    assert_green(&listening(true));
+    for is_resp3 in [false, true] {
+        assert_red(&listening(false, is_resp3), &["redis.sadd-seen:"]);
+        assert_green(&listening(true, is_resp3));
+    }
 }

@@ -63,10 +63,33 @@ fn a_worker_that_dies_with_what_it_has_popped_loses_it() {
         return;
     }
     let crashes = one_deviation("working").faults(0);
-    assert_red(&working(&crashes, false), &["redis.brpop-jobs:happened=crash"]);
+    let report = working(&crashes, false);
+    assert_red(&report, &["redis.brpop-jobs:happened=crash"]);
+    // A part: the line that has sent the command, which the report marks.
+    assert!(report.to_string().contains("connection.brpop::<_, (String, String)>"), "{report}");
     // The reply of a pop may be lost while it waits, too.
     assert_red(&working(&one_deviation("working"), false), &["redis.brpop-jobs:call=reply-lost"]);
     assert_green(&working(&one_deviation("working"), true));
+}
+
+#[test]
+fn a_worker_that_waits_gets_what_the_test_pushes() {
+    if !is_available() {
+        return;
+    }
+    let world = World::fake();
+    let redis = world.redis();
+    let of_boot = redis.clone();
+    world.process("worker", move |p| {
+        let url = of_boot.url(p);
+        p.spawn("work", async move { again(async || work(&url, true).await).await });
+    });
+    for job in ["one", "two"] {
+        world.settle().run();
+        redis.run(&["LPUSH", "jobs", job]);
+    }
+    world.settle().run();
+    assert_eq!(redis.run(&["SCARD", "done"]), 2);
 }
 
 /// Takes entries of a stream, also those that another consumer has had for a minute.

@@ -25,6 +25,9 @@ fn a_count_is_lost_between_get_and_set() {
     let explore = Explore::new().name("counting").deviations(2).crashes(0).faults(0).deliveries(0);
     let explored = |is_atomic| with_url(&explore, [1, 2], async move |url, _| count(url, is_atomic).await);
     assert_red(&explored(false), &["redis.visits is \"1\", expected \"2\"", "redis.get-visits:next=other"]);
+    // Each thread has its own servers.
+    let threaded = with_url(&explore.clone().threads(2), [1, 2], async move |url, _| count(url, false).await);
+    assert_eq!(threaded.to_string(), explored(false).to_string());
     let atomic = explored(true);
     assert!(atomic.is_retryproof() && atomic.runs() > 3, "{atomic}");
 }

@@ -14,10 +14,10 @@ use std::sync::Once;
 use std::time::Duration;
 use std::{env, process};
 
-use super::kept::file_name;
 use super::surroundings::{self, say};
 use crate::judge::html::{Part, page};
 use crate::judge::report::Report;
+use crate::system::effect::{fingerprint, hex};
 
 /// The variable that says which tests are on the page: `off`, `all`, or those that fail.
 const HTML: &str = "RETRYPROOF_HTML";
@@ -43,28 +43,34 @@ struct PageError {
 
 /// Brings the page up to date with the result of a test. Returns the page's path if the test is on it. This does not
 /// affect whether the test passes.
-pub(super) fn update(report: &Report, passes: bool, added: &[String]) -> Option<PathBuf> {
-    let wanted = env::var(HTML).unwrap_or_default();
-    if wanted == "off" {
-        return None;
+pub(crate) fn update(report: &Report, passes: bool, added: &[String]) -> Option<PathBuf> {
+    if !passes || env::var(HTML).is_ok_and(|wanted| wanted == "all") {
+        let files = PageFiles::of(&report.test)?;
+        let written = files.write(&Part::of(report, &files.binary, passes, added));
+        return told(written, &files.page).then_some(files.page);
     }
-    let folder = env::var_os(FOLDER).filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let folder = folder.or_else(|| surroundings::target().map(|target| target.join("retryproof")))?;
-    let files = PageFiles::of(&folder, &report.test);
-    let updated = match passes && wanted != "all" {
-        // A replay that passes says nothing about the other scenarios of its test.
-        true if report.replayed => Ok(false),
-        true => files.remove(),
-        false => files.write(&Part::of(report, &files.binary, passes, added)).map(|()| true),
-    };
-    match updated {
-        Ok(is_on_page) => is_on_page.then_some(files.page),
-        Err(error) => {
+    // A replay that passes says nothing about the other scenarios of its test.
+    if !report.replayed {
+        withdraw(&report.test);
+    }
+    None
+}
+
+/// Takes a test that passes off the page.
+pub(crate) fn withdraw(test: &str) {
+    if let Some(files) = PageFiles::of(test) {
+        told(files.remove(), &files.page);
+    }
+}
+
+/// Prints an error, once. Returns whether there is none.
+fn told(result: io::Result<()>, page: &Path) -> bool {
+    result
+        .map_err(|error| {
             static SAID: Once = Once::new();
-            SAID.call_once(|| say(&PageError { path: files.page, error }.to_string()));
-            None
-        }
-    }
+            SAID.call_once(|| say(&PageError { path: page.to_owned(), error }.to_string()));
+        })
+        .is_ok()
 }
 
 /// The files of one test of this run.
@@ -78,11 +84,18 @@ struct PageFiles {
 }
 
 impl PageFiles {
-    fn of(folder: &Path, test: &str) -> Self {
+    /// Returns the files of a test, unless the page is turned off, or there is no folder for it.
+    fn of(test: &str) -> Option<Self> {
+        if env::var_os(HTML).is_some_and(|wanted| wanted == "off") {
+            return None;
+        }
+        let folder = env::var_os(FOLDER).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+        let folder = folder.or_else(|| surroundings::target().map(|target| target.join("retryproof")))?;
         let package = env::var("CARGO_PKG_NAME").map(|package| format!("{package}/")).unwrap_or_default();
         let binary = format!("{package}{}", surroundings::binary());
-        let name = file_name(&format!("{}-{test}", binary.replace('/', "-")), "part");
-        Self { page: folder.join(PAGE), parts: folder.join(PARTS), run: own_run(), name, binary }
+        // Two names may differ only in signs that a file name cannot have.
+        let name = hex("", fingerprint(&[&binary, test]), 16) + ".part";
+        Some(Self { page: folder.join(PAGE), parts: folder.join(PARTS), run: own_run(), name, binary })
     }
 
     fn write(&self, part: &Part) -> io::Result<()> {
@@ -95,8 +108,8 @@ impl PageFiles {
         self.make()
     }
 
-    /// Removes the test from the page, where an earlier run has left it. Returns whether it is on the page now.
-    fn remove(&self) -> io::Result<bool> {
+    /// Removes the test from the page, where an earlier run has left it.
+    fn remove(&self) -> io::Result<()> {
         let own = self.parts.join(&self.run);
         let runs = self.runs();
         let stale = runs.iter().filter(|run| **run == own || has_ended(run));
@@ -104,7 +117,7 @@ impl PageFiles {
         if stale.filter(|run| fs::remove_file(run.join(&self.name)).is_ok()).count() > 0 {
             self.make()?;
         }
-        Ok(false)
+        Ok(())
     }
 
     fn runs(&self) -> Vec<PathBuf> {
@@ -225,6 +238,7 @@ fn start_of(process: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::report::Verdict;
 
     #[test]
     fn a_run_lives_as_long_as_the_process_that_started_it() {
@@ -235,5 +249,32 @@ mod tests {
         assert_eq!(named_run(Path::new("parts/12-345")), Some((12, "345")));
         assert_eq!(named_run(Path::new("parts/unknown")), None);
         assert_eq!(own_run(), own_run());
+    }
+
+    #[test]
+    fn the_last_one_to_write_has_used_all_parts() {
+        let folder = env::temp_dir().join(format!("retryproof-page-{}", process::id()));
+        let tests: Vec<String> = (0..8).map(|number| format!("test-{number}")).collect();
+        for _ in 0..20 {
+            let barrier = std::sync::Barrier::new(tests.len());
+            std::thread::scope(|scope| {
+                for test in &tests {
+                    let (folder, barrier) = (&folder, &barrier);
+                    scope.spawn(move || {
+                        let report = crate::Explore::new().blank(test, Verdict::NothingTested, None);
+                        let (page, parts) = (folder.join(PAGE), folder.join(PARTS));
+                        let (run, name) = ("unknown".to_owned(), format!("{test}.part"));
+                        let files = PageFiles { page, parts, run, name, binary: "it".to_owned() };
+                        barrier.wait();
+                        files.write(&Part::of(&report, "it", false, &[])).unwrap();
+                    });
+                }
+            });
+            let page = fs::read_to_string(folder.join(PAGE)).unwrap();
+            let missing: Vec<_> =
+                tests.iter().filter(|test| !page.contains(&format!("<h2>{test}</h2>"))).collect();
+            assert!(missing.is_empty(), "{missing:?}");
+            fs::remove_dir_all(&folder).unwrap();
+        }
     }
 }

@@ -265,3 +265,32 @@ impl ShownRun {
 fn is_queue(service: Name) -> bool {
     service.as_str() == "queue"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_run_keeps_the_steps_on_which_its_outcome_depends() {
+        let step = |at: usize| {
+            let kind = if at == 250 { StepKind::Crash } else { StepKind::Note };
+            Step { text: at.to_string(), ..Step::new(kind, String::new(), 0) }
+        };
+        let span = |from, to| Span { lane: 0, from, to, kind: SpanKind::Done, job: 1 };
+        let mut diagram = Diagram {
+            lanes: Vec::new(),
+            steps: (0..500).map(step).collect(),
+            spans: vec![span(0, 499), span(100, 110), span(250, 300)],
+            links: vec![Link { lane: 0, from: 250, to: 499, times: None }],
+        };
+        diagram.shorten(8);
+        let texts: Vec<_> = diagram.steps.iter().map(|step| &*step.text).collect();
+        assert_eq!(
+            texts,
+            ["0", "1", "2", "3", "… 245 more steps", "249", "250", "251", "… 246 more steps", "498", "499"]
+        );
+        let spans: Vec<_> = diagram.spans.iter().map(|span| (span.from, span.to)).collect();
+        assert_eq!(spans, [(0, 10), (6, 8)], "a span inside a gap is left out");
+        assert_eq!((diagram.links[0].from, diagram.links[0].to), (6, 10));
+    }
+}
