@@ -48,7 +48,7 @@ struct Finding<'r> {
     detail: String,
     /// The file, relative to the workspace, and the line.
     place: Option<(String, u64)>,
-    /// What stays the same when lines move.
+    /// A name that stays the same when lines move.
     identity: String,
 }
 

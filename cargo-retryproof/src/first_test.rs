@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::failure::{Exit, Failure};
 use crate::project::Project;
 
-/// What the jobs use.
+/// The library that the jobs use.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Stack {
     /// The fake services that come with retryproof
@@ -73,7 +73,7 @@ pub(crate) fn write(
     writeln!(out, "wrote {}", path.display())?;
     writeln!(
         out,
-        "its job is wrong on purpose: the report shows what you get, and the comments how to mend it"
+        "its job is wrong on purpose: the report shows what you get, and the comments how to fix it"
     )?;
     writeln!(out, "next:")?;
     stack.dependencies().iter().try_for_each(|what| writeln!(out, "  cargo add --dev {what}"))?;

@@ -67,7 +67,7 @@ pub(crate) struct Event {
     pub(crate) deviation: bool,
 }
 
-/// What a ratchet compared.
+/// The comparison of a ratchet.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Ratchet {
     pub(crate) file: PathBuf,

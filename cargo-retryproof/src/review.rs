@@ -37,7 +37,7 @@ enum Answer {
     Quit,
 }
 
-/// What was decided.
+/// The numbers of decisions.
 #[derive(Default)]
 struct Tally {
     accepted: usize,

@@ -9,7 +9,7 @@ async fn orders_are_paid_once(world: &World) {
     world.process("worker", |p| {
         let payments = p.payments();
         p.handle(async move |order: u32| {
-            // To mend it, use a key that is the same on every attempt: `.key(format!("order-{order}"))`.
+            // To fix it, use a key that is the same on every attempt: `.key(format!("order-{order}"))`.
             payments.charge(Charge::of_order(order, 500)).await.map(drop)
         });
     });

@@ -8,7 +8,7 @@ async fn pay(client: &reqwest::Client, base: &str, order: u32) -> Result<(), req
     let body = json!({
         "customer_id": "ada", "payment_method_id": "pm_1", "amount_cents": 500, "metadata": { "order_id": order.to_string() },
     });
-    // To mend it, send a key that is the same on every attempt: `"idempotency_key": format!("order-{order}")` in `metadata`.
+    // To fix it, send a key that is the same on every attempt: `"idempotency_key": format!("order-{order}")` in `metadata`.
     let reply = client.post(format!("{base}/payments/charge")).json(&body).send().await?;
     reply.error_for_status().map(drop)
 }

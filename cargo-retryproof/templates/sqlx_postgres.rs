@@ -16,7 +16,7 @@ static SHOP: Postgres = Postgres::migrated(|url| {
 
 /// Your job. Only the URL of the database differs from production.
 async fn ship(pool: &PgPool, _order: i32) -> Result<(), sqlx::Error> {
-    // To mend it, note the order in the same transaction, in a table with a unique key, and stop if it is there already.
+    // To fix it, note the order in the same transaction, in a table with a unique key, and stop if it is there already.
     sqlx::query("UPDATE stock SET pieces = pieces - 1").execute(pool).await.map(drop)
 }
 

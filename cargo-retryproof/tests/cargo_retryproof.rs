@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cargo-retryproof");
 
-/// What a command printed, and its exit code.
+/// The output of a command, and its exit code.
 struct Ran {
     code: Option<i32>,
     out: String,
@@ -132,8 +132,9 @@ fn without_times(list: &str) -> String {
 }
 
 const LIST: expect_test::Expect = expect![[r#"
-    4 checks, 3 failed
+    5 checks, 3 failed
     <b>&amp;\u{202e}</b> 13 runs violated RP0002
+    [b]&amp;\u{202e}[/b] 13 runs retry-proof
     has_a_ratchet 13 runs violated RP0002
     pays_once 13 runs retry-proof
     pays_twice 13 runs violated RP0002"#]];
@@ -259,12 +260,12 @@ fn other_tools_get_their_formats() {
     assert_eq!(prints.len(), entries.len(), "two findings have one fingerprint");
     let junit = fixture.run(&["export", "--format", "junit"]).with(0).out;
     assert!(
-        junit.contains(r#"<testsuites name="retryproof" tests="4" failures="3" errors="0" time=""#),
+        junit.contains(r#"<testsuites name="retryproof" tests="5" failures="3" errors="0" time=""#),
         "{junit}"
     );
     assert!(junit.contains(r#"<testcase name="&lt;b&gt;&amp;amp;"#), "{junit}");
     assert_eq!(junit.matches("<failure ").count(), 3);
-    assert_eq!(junit.matches("<testcase ").count(), 4);
+    assert_eq!(junit.matches("<testcase ").count(), 5);
 }
 
 #[test]

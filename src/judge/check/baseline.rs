@@ -123,7 +123,7 @@ pub(super) struct Ratchet {
     records: bool,
 }
 
-/// What the ratchet compared, for `cargo retryproof review`.
+/// The comparison of a ratchet, for `cargo retryproof review`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct RatchetState {
     file: PathBuf,
@@ -133,9 +133,9 @@ pub(super) struct RatchetState {
     is_recorded: bool,
     /// The violations that are not in the file, each once.
     new: Vec<NewCause>,
-    /// What is covered less than recorded.
+    /// The parts that are covered less than recorded.
     lost: Vec<String>,
-    /// What is covered now.
+    /// The present coverage.
     coverage: Coverage,
 }
 
@@ -155,7 +155,7 @@ pub(super) struct Ruling {
     pub(super) words: Vec<String>,
     /// The new violations, by the positions of the violation and its path in the report.
     pub(super) new: Vec<(usize, usize)>,
-    /// What was compared, if the report could be compared.
+    /// The comparison, if there is anything new, or less is covered.
     pub(super) state: Option<RatchetState>,
 }
 

@@ -31,7 +31,7 @@ struct JudgedReport {
     words: Vec<String>,
     /// The scenarios that the next run tries first.
     failing: Vec<Scenario>,
-    /// What the ratchet compared.
+    /// The comparison of the ratchet.
     state: Option<RatchetState>,
 }
 

@@ -11,10 +11,10 @@ use std::{env, io, thread};
 use serde::Serialize;
 
 use super::baseline::RatchetState;
-use super::kept::file_name;
 use super::page::own_run;
 use super::surroundings::{self, say};
 use crate::judge::report::{Report, Timeline};
+use crate::system::effect::{fingerprint, hex};
 
 /// The variable that names the folder of the results, or is `off`.
 const RESULTS: &str = "RETRYPROOF_RESULTS";
@@ -63,7 +63,7 @@ struct TestResult<'r> {
     measured: Measured,
 }
 
-/// What differs between two runs of the same code.
+/// The values that differ between two runs of the same code.
 #[derive(Debug, Serialize)]
 struct Measured {
     run: String,
@@ -113,8 +113,9 @@ pub(super) fn write(
 }
 
 fn write_into(folder: &Path, result: &TestResult<'_>) -> Result<(), ResultError> {
-    let package = result.package.as_ref().map(|package| format!("{package}-")).unwrap_or_default();
-    let name = file_name(&format!("{package}{}-{}", result.binary, result.report.test), "json");
+    // Two names may differ only in signs that a file name cannot have.
+    let package = result.package.as_deref().unwrap_or_default();
+    let name = hex("", fingerprint(&[package, &result.binary, &result.report.test]), 16) + ".json";
     let path = folder.join(name);
     let text = serde_json::to_string(result).map_err(io::Error::from);
     let written = text.and_then(|text| surroundings::replace_file(&path, &format!("{text}\n")));
