@@ -96,6 +96,7 @@ fn report() -> String {
         .env_remove("RETRYPROOF_REPLAY")
         .env("RETRYPROOF_KEEP", "off")
         .env("RETRYPROOF_HTML", "off")
+        .env("RETRYPROOF_RESULTS", "off")
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap();

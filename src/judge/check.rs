@@ -12,6 +12,7 @@ mod baseline;
 mod progress;
 mod summary;
 mod page;
+mod results;
 mod tally;
 mod causes;
 mod conclusion;

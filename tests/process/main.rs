@@ -102,6 +102,8 @@ fn surround(command: &mut Command) {
         "RETRYPROOF_BASELINE",
         "RETRYPROOF_SEED",
         "RETRYPROOF_HTML_DIR",
+        "RETRYPROOF_DEVIATIONS",
+        "RETRYPROOF_RUN",
         "PROPTEST_CASES",
     ] {
         command.env_remove(variable);
@@ -109,6 +111,7 @@ fn surround(command: &mut Command) {
     command
         .env("RETRYPROOF_KEEP", "off")
         .env("RETRYPROOF_HTML", "off")
+        .env("RETRYPROOF_RESULTS", "off")
         .env("RUST_BACKTRACE", "0")
         .env("TERM", "xterm")
         .stdin(Stdio::null());

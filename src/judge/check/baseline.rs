@@ -123,6 +123,30 @@ pub(super) struct Ratchet {
     records: bool,
 }
 
+/// What the ratchet compared, for `cargo retryproof review`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct RatchetState {
+    file: PathBuf,
+    /// The name of the test's entry in the file.
+    entry: String,
+    /// Whether the file has such an entry.
+    is_recorded: bool,
+    /// The violations that are not in the file, each once.
+    new: Vec<NewCause>,
+    /// What is covered less than recorded.
+    lost: Vec<String>,
+    /// What is covered now.
+    coverage: Coverage,
+}
+
+/// A violation that is not in the file.
+#[derive(Clone, Debug, Serialize)]
+struct NewCause {
+    /// One line for people.
+    text: String,
+    cause: KnownCause,
+}
+
 /// The ratchet's verdict on a report.
 #[derive(Debug, Default)]
 pub(super) struct Ruling {
@@ -131,6 +155,8 @@ pub(super) struct Ruling {
     pub(super) words: Vec<String>,
     /// The new violations, by the positions of the violation and its path in the report.
     pub(super) new: Vec<(usize, usize)>,
+    /// What was compared, if the report could be compared.
+    pub(super) state: Option<RatchetState>,
 }
 
 impl Ratchet {
@@ -150,7 +176,7 @@ impl Ratchet {
     pub(super) fn rule(&self, report: &Report, alone: bool) -> Ruling {
         let present = KnownCause::all(report);
         let new = present.iter().map(|(at, _)| *at).collect();
-        let mut ruling = Ruling { passes: alone, new, words: vec![] };
+        let mut ruling = Ruling { passes: alone, new, words: vec![], state: None };
         let entry = match &self.recorded {
             Ok(entry) => entry.as_ref(),
             Err(error) => {
@@ -166,6 +192,7 @@ impl Ratchet {
         let Some(now) = report.coverage.as_ref().filter(|_| is_judged) else { return ruling };
         let Some(entry) = entry else {
             if !alone {
+                ruling.state = Some(self.state(&present, Vec::new(), now));
                 let how = format!("{BASELINE}={RECORD} {}", report.replay_command);
                 ruling
                     .words
@@ -204,7 +231,29 @@ impl Ratchet {
             }
         }
         ruling.passes = ruling.new.is_empty() && lost.is_empty();
+        let new: Vec<_> = new().cloned().collect();
+        ruling.state = (!ruling.passes).then(|| self.state(&new, lost, now));
         ruling
+    }
+
+    fn state(&self, new: &[((usize, usize), KnownCause)], lost: Vec<String>, now: &Coverage) -> RatchetState {
+        let mut causes: Vec<NewCause> = Vec::new();
+        for (_, cause) in new {
+            if !causes
+                .iter()
+                .any(|known| (&known.cause.what, &known.cause.after) == (&cause.what, &cause.after))
+            {
+                causes.push(NewCause { text: cause.text(), cause: cause.clone() });
+            }
+        }
+        RatchetState {
+            file: self.path.clone(),
+            entry: self.key.clone(),
+            is_recorded: matches!(self.recorded, Ok(Some(_))),
+            new: causes,
+            lost,
+            coverage: now.clone(),
+        }
     }
 
     /// Records the content of a complete report. Returns false if the report must be compared as usual.

@@ -1,5 +1,5 @@
 //! Decides whether a test passes, and writes its output: failing scenarios, which the next run tries first; a summary
-//! for CI; a page for a browser; and messages on stderr.
+//! for CI; a page for a browser; a result for `cargo retryproof`; and messages on stderr.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::apart::text_of;
-use super::baseline::Ratchet;
+use super::baseline::{Ratchet, RatchetState};
 use super::inputs::AssignmentChoice;
 use super::kept::{KeptFiles, KeptScenario};
 use super::reference::Reference;
 use super::surroundings::say;
 use super::tally::{Tally, kind_of};
 use super::walk::Stopwatch;
-use super::{Exploration, Explore, page, summary};
+use super::{Exploration, Explore, page, results, summary};
 use crate::World;
 use crate::judge::report::{Coverage, MetPoints, Report, Verdict, one_line, unreached};
 use crate::judge::run::Body;
@@ -31,6 +31,8 @@ struct JudgedReport {
     words: Vec<String>,
     /// The scenarios that the next run tries first.
     failing: Vec<Scenario>,
+    /// What the ratchet compared.
+    state: Option<RatchetState>,
 }
 
 impl JudgedReport {
@@ -58,6 +60,26 @@ fn advice(took: Duration, opt_level: &str) -> Option<String> {
     })
 }
 
+/// The variable that sets the maximum number of deviations of all tests.
+const DEVIATIONS: &str = "RETRYPROOF_DEVIATIONS";
+
+/// The variable is set to something else than a number.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{DEVIATIONS}: `{0}` is not a number of deviations; write a whole number, as in `1`")]
+struct DeviationsError(String);
+
+fn wanted_deviations() -> Result<Option<usize>, DeviationsError> {
+    number_of_deviations(&std::env::var_os(DEVIATIONS).unwrap_or_default().to_string_lossy())
+}
+
+fn number_of_deviations(text: &str) -> Result<Option<usize>, DeviationsError> {
+    match text.trim() {
+        // An unused variable in a CI matrix is empty.
+        "" => Ok(None),
+        number => number.parse().map(Some).map_err(|_| DeviationsError(number.to_owned())),
+    }
+}
+
 impl Explore {
     /// Explores, and panics with the report unless the body is retry-proof.
     ///
@@ -65,7 +87,9 @@ impl Explore {
     /// ([`Explore::keep_regressions`]). If one of them still fails, the rest is not explored. If `GITHUB_STEP_SUMMARY`
     /// is set, the result is appended to that file as Markdown. All failing tests of a run are on one page for a browser,
     /// `target/retryproof/report.html`; `RETRYPROOF_HTML=all` adds those that pass, `RETRYPROOF_HTML=off` writes no page,
-    /// and `RETRYPROOF_HTML_DIR` names another folder. The report is in color on a terminal, unless
+    /// and `RETRYPROOF_HTML_DIR` names another folder. `cargo retryproof list` shows the results of the last run, which are in
+    /// `target/retryproof/results/`; `RETRYPROOF_RESULTS` names another folder, or is `off`. `RETRYPROOF_DEVIATIONS` replaces the
+    /// number of [`deviations`](Explore::deviations) of all tests. The report is in color on a terminal, unless
     /// `NO_COLOR` or `CI` is set. A test that passes prints one line (runs, bounds, what was not explored), which
     /// `cargo test -- --nocapture` shows.
     ///
@@ -74,10 +98,13 @@ impl Explore {
     /// [`Explore::allow_incomplete`], and for a replayed scenario in which nothing is wrong. [`Verdict::Violated`] passes if
     /// [`Explore::ratchet`] knows all violations.
     #[track_caller]
-    pub fn check(self, body: impl AsyncFn(&World) + Sync) {
+    pub fn check(mut self, body: impl AsyncFn(&World) + Sync) {
         let name = self.test_name(Location::caller());
         let stopwatch = Stopwatch::start();
-        let mut judged = self.judged(&name, &body);
+        if let Some(most) = wanted_deviations().unwrap_or_else(|error| panic!("{error}")) {
+            self.bounds.total = most;
+        }
+        let mut judged = self.judged(&name, &body, &stopwatch);
         judged.words.extend(advice(stopwatch.elapsed(), env!("RETRYPROOF_OPT_LEVEL")));
         let JudgedReport { report, passes, words, .. } = &judged;
         if *passes && !report.replayed {
@@ -93,25 +120,30 @@ impl Explore {
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
-    fn judged(&self, name: &str, body: &(dyn Body + Sync)) -> JudgedReport {
+    fn judged(&self, name: &str, body: &(dyn Body + Sync), stopwatch: &Stopwatch) -> JudgedReport {
         let ratchet = self.ratchet.then(|| Ratchet::of(name));
         let ratchet = ratchet.as_ref();
         let is_replay = !matches!(self.wanted_replay(name), Ok(None));
         let kept = (!is_replay).then(|| KeptFiles::of(name, self.keep_regressions));
         let first = kept.as_ref().filter(|kept| !kept.scenarios.is_empty());
         // The program exits after an exploration that hangs.
-        let tell = |report| self.conclude(self.judge(report, ratchet), kept.as_ref()).text();
+        let tell = |report| self.conclude(self.judge(report, ratchet), kept.as_ref(), stopwatch).text();
         let try_first =
             |kept: &KeptFiles| self.apart(name, body, &tell, || self.try_first(body, name, &kept.scenarios));
         let first = first.and_then(try_first);
         let first = first.map(|report| self.judge(report, ratchet)).filter(|judged| !judged.passes);
         let explored = || self.apart(name, body, &tell, || self.explore(body, name));
         let judged = first.unwrap_or_else(|| self.judge(explored(), ratchet));
-        self.conclude(judged, kept.as_ref())
+        self.conclude(judged, kept.as_ref(), stopwatch)
     }
 
-    /// Keeps the failing scenarios, appends the summary, and brings the page up to date.
-    fn conclude(&self, mut judged: JudgedReport, kept: Option<&KeptFiles>) -> JudgedReport {
+    /// Keeps the failing scenarios, appends the summary, brings the page up to date, and writes the result.
+    fn conclude(
+        &self,
+        mut judged: JudgedReport,
+        kept: Option<&KeptFiles>,
+        stopwatch: &Stopwatch,
+    ) -> JudgedReport {
         let report = &judged.report;
         let is_told = matches!(report.verdict, Verdict::NothingTested | Verdict::Nondeterministic);
         if let Some(kept) = kept.filter(|_| !is_told) {
@@ -127,6 +159,8 @@ impl Explore {
         if !judged.passes {
             summary::annotate(&judged.report);
         }
+        let (took, state) = (stopwatch.elapsed(), judged.state.as_ref());
+        results::write((&judged.report, judged.passes), &judged.words, state, took);
         let page = page::update(&judged.report, judged.passes, &judged.words);
         let page = page.filter(|_| !judged.passes);
         judged.words.extend(page.map(|page| format!("as pictures: {}", page.display())));
@@ -148,10 +182,10 @@ impl Explore {
                 }
             }
         }
-        let mut words = Vec::new();
+        let (mut words, mut state) = (Vec::new(), None);
         if let Some(ratchet) = ratchet.filter(|_| !report.replayed) {
             let ruling = ratchet.rule(&report, passes);
-            (passes, words, new) = (ruling.passes, ruling.words, ruling.new);
+            (passes, words, new, state) = (ruling.passes, ruling.words, ruling.new, ruling.state);
         }
         let scenario = |&(at, path): &(usize, usize)| report.violations[at].paths[path].scenario.clone();
         let mut failing: Vec<_> = new.iter().map(scenario).collect();
@@ -166,7 +200,7 @@ impl Explore {
         }
         // Show a new violation, not one that is already known.
         report.lead_with(new.first().copied().unwrap_or_default());
-        JudgedReport { report, passes, words, failing: different }
+        JudgedReport { report, passes, words, failing: different, state }
     }
 
     /// Runs the kept scenarios. Returns the report if one of them still fails.
@@ -291,6 +325,16 @@ impl Exploration<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variable_for_deviations_is_a_number() {
+        assert_eq!(number_of_deviations(" 3 "), Ok(Some(3)));
+        assert_eq!(number_of_deviations(""), Ok(None));
+        assert_eq!(
+            number_of_deviations("two").unwrap_err().to_string(),
+            "RETRYPROOF_DEVIATIONS: `two` is not a number of deviations; write a whole number, as in `1`"
+        );
+    }
 
     #[test]
     fn only_a_slow_test_of_an_unoptimized_build_is_told_how_to_be_fast() {

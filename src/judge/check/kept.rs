@@ -146,7 +146,7 @@ fn folder(wanted: Option<PathBuf>, target: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 /// Makes a file name from the name of a test: replaces special characters, and shortens long names.
-fn file_name(test: &str, extension: &str) -> String {
+pub(super) fn file_name(test: &str, extension: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '#') { c } else { '-' };
     let name: String = test.replace("::", ".").chars().map(plain).collect();
     match name.char_indices().find(|(at, c)| at + c.len_utf8() > LONGEST_NAME) {

@@ -180,7 +180,7 @@ fn read(path: &Path, text: &str) -> Option<Part> {
 }
 
 /// Names the run that this process belongs to: the process that started it, by its number and its start.
-fn own_run() -> String {
+pub(super) fn own_run() -> String {
     match parent().and_then(|parent| Some((parent, start_of(parent)?))) {
         Some((parent, start)) => format!("{parent}-{start}"),
         None => "unknown".to_owned(),
