@@ -4,6 +4,7 @@
 mod support;
 
 mod broken;
+mod jobs;
 mod servers;
 mod stubs;
 
