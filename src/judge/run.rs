@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::thread::Builder;
 use std::time::Duration;
 
 use crate::engine::externals::Traffic;
@@ -194,15 +195,28 @@ pub(crate) fn run(body: &(dyn Body + Sync), course: Course, ground: &Ground) -> 
     }
     let (quiet, watched) = (panics::lend(), pulse::lend());
     let (record, others) = (ground.record.take(), ground.for_another_thread());
+    // The subscriber may be set for the thread of the test alone.
+    #[cfg(feature = "tracing")]
+    let log =
+        tracing_core::dispatcher::has_been_set().then(|| tracing_core::dispatcher::get_default(Clone::clone));
     let begin = move || {
+        #[cfg(feature = "tracing")]
+        let _log = log.as_ref().map(tracing_core::dispatcher::set_default);
         quiet();
         let _watched = watched();
         let ground = Ground { record: RefCell::new(record), ..others() };
         let _simulated = simulation::begin(ground.seed);
         run_here(body, course, &ground)
     };
-    let thread = std::thread::scope(|scope| scope.spawn(begin).join());
-    thread.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    let name = std::thread::current().name().unwrap_or("retryproof").to_owned();
+    let ran = std::thread::scope(|scope| {
+        let thread = Builder::new().name(name).spawn_scoped(scope, begin);
+        let thread = thread.unwrap_or_else(|error| {
+            panic!("the system starts no thread for a run ({error}); run fewer tests at once")
+        });
+        thread.join()
+    });
+    ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn run_here(body: &dyn Body, course: Course, ground: &Ground) -> FinishedRun {

@@ -136,7 +136,7 @@ mod tests {
             email(&Envelope { data: data.replace('\n', "\r\n").into_bytes(), ..Envelope::default() })
         };
         assert_eq!(email_of(message("aaa")), email_of(message("bbb")));
-        assert_ne!(email_of(message("aaa")), email_of(message("aaa").replace("SGVsbG8=", "SGVsbG9=")));
+        assert_ne!(email_of(message("aaa")), email_of(message("aaa").replace("SGVsbG8=", "SGVsbHA=")));
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn three_protocols_and_two_workers_have_one_report() {
 }
 
 #[test]
-#[ignore = "nightly: a thousand explorations take hours"]
+#[ignore = "nightly: a thousand explorations take half an hour"]
 fn three_protocols_and_two_workers_have_one_report_a_thousand_times() {
     the_report_is_the_same(1_000);
 }
