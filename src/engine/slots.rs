@@ -290,22 +290,22 @@ impl fmt::Debug for SlotWork {
 
 impl SlotWork {
     /// Runs the thread until its next point, in the name of the task that `waker` wakes.
-    pub(crate) fn resume(&mut self, waker: &Waker, arrivals: Arrivals<'_>) -> Progress {
+    pub(crate) fn resume(&mut self, waker: &Waker, arrivals: Arrivals) -> Progress {
         self.sleepers.hear(self.calls.take());
         let progress = match self.code.take() {
-            Some(code) => self.baton.give(BatonState::Begin(code, waker.clone()), arrivals),
+            Some(code) => self.baton.give(BatonState::Begin(code, waker.clone()), &arrivals),
             None => {
                 let turn = self.baton.lock();
                 match *turn {
                     BatonState::Waits => {
                         drop(turn);
-                        self.baton.give(BatonState::Go(waker.clone()), arrivals)
+                        self.baton.give(BatonState::Go(waker.clone()), &arrivals)
                     }
                     // The reply has been sent and wakes the thread, which may reach a point or end at any moment. Its
                     // message must not be overwritten, so the lock is held throughout.
                     BatonState::Calls { .. } => {
                         self.baton.hand(turn, BatonState::Running);
-                        self.baton.come_to_point(arrivals)
+                        self.baton.come_to_point(&arrivals, CHECKS)
                     }
                     BatonState::Idle => Progress::Ended,
                     BatonState::LeftBehind => Progress::LeftBehind,
@@ -314,7 +314,7 @@ impl SlotWork {
             }
         };
         match progress {
-            Progress::Asleep => self.sleepers.add(&self.baton, waker),
+            Progress::Asleep => self.sleepers.add(&self.baton, waker, arrivals),
             Progress::Ended => self.has_ended = true,
             Progress::Calls => {
                 self.sleepers.call(waker);
@@ -338,7 +338,7 @@ impl Drop for SlotWork {
             BatonState::Taken => *turn = BatonState::Idle,
             BatonState::Waits => {
                 drop(turn);
-                self.baton.give(BatonState::Stop, None);
+                self.baton.give(BatonState::Stop, &None);
                 if let BatonState::Asleep { stopped } = &mut *self.baton.lock() {
                     *stopped = true;
                 }
@@ -351,11 +351,37 @@ impl Drop for SlotWork {
     }
 }
 
+/// A thread that is asleep.
+#[derive(Clone)]
+struct Sleeper {
+    baton: Arc<Baton>,
+    /// Wakes its task.
+    waker: Waker,
+    arrivals: Arrivals,
+}
+
+impl fmt::Debug for Sleeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleeper").finish_non_exhaustive()
+    }
+}
+
+impl Sleeper {
+    /// Waits for the thread, if it is awake, until it reaches a point or sends a request. Returns whether it sleeps on.
+    fn sleeps_on(&self) -> bool {
+        self.baton.sleeps_on() || self.is_asleep_after(CHECKS)
+    }
+
+    fn is_asleep_after(&self, looks: u32) -> bool {
+        self.baton.come_to_point(&self.arrivals, looks) == Progress::Asleep
+    }
+}
+
 /// The threads that are asleep, in the order in which they fell asleep.
 #[derive(Debug, Default)]
 pub(crate) struct Sleepers {
     count: AtomicUsize,
-    asleep: Mutex<Vec<(Arc<Baton>, Waker)>>,
+    asleep: Mutex<Vec<Sleeper>>,
     /// The threads that wait for the reply to a request.
     calling: Mutex<Vec<Waker>>,
     /// The number of times that the executor has waited for a thread, when nothing else could run.
@@ -367,14 +393,14 @@ pub(crate) struct Sleepers {
 }
 
 impl Sleepers {
-    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Baton>, Waker)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Sleeper>> {
         self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, baton: &Arc<Baton>, waker: &Waker) {
+    fn add(&self, baton: &Arc<Baton>, waker: &Waker, arrivals: Arrivals) {
         let mut asleep = self.lock();
-        if !asleep.iter().any(|(known, _)| Arc::ptr_eq(known, baton)) {
-            asleep.push((baton.clone(), waker.clone()));
+        if !asleep.iter().any(|known| Arc::ptr_eq(&known.baton, baton)) {
+            asleep.push(Sleeper { baton: baton.clone(), waker: waker.clone(), arrivals });
         }
         self.count.store(asleep.len(), Ordering::Relaxed);
     }
@@ -416,7 +442,7 @@ impl Sleepers {
     fn forget(&self, baton: &Arc<Baton>) {
         if self.any() {
             let mut asleep = self.lock();
-            asleep.retain(|(known, _)| !Arc::ptr_eq(known, baton));
+            asleep.retain(|known| !Arc::ptr_eq(&known.baton, baton));
             self.count.store(asleep.len(), Ordering::Relaxed);
         }
     }
@@ -428,7 +454,7 @@ impl Sleepers {
 
     /// Reports whether the thread of this waker's task is asleep.
     pub(crate) fn has(&self, waker: &Waker) -> bool {
-        self.any() && self.lock().iter().any(|(_, known)| known.will_wake(waker))
+        self.any() && self.lock().iter().any(|known| known.waker.will_wake(waker))
     }
 
     /// Wakes the threads whose wait has ended, after they have reached their next point, because the executor waits
@@ -441,21 +467,14 @@ impl Sleepers {
         if !self.any() {
             return false;
         }
-        let mut woke = Vec::new();
-        let mut asleep = self.lock();
-        asleep.retain(|(baton, waker)| {
-            let sleeps = match at_end {
-                false => baton.sleeps_on() || baton.wait(CHECKS) == Progress::Asleep,
-                true => self.sleeps_to_the_end(baton),
-            };
-            if !sleeps {
-                woke.push(waker.clone());
-            }
-            sleeps
+        let mut woke = self.lock().clone();
+        // Not under the lock, because sockets move meanwhile.
+        woke.retain(|sleeper| match at_end {
+            false => !sleeper.sleeps_on(),
+            true => !self.sleeps_to_the_end(sleeper),
         });
-        self.count.store(asleep.len(), Ordering::Relaxed);
-        drop(asleep);
-        woke.iter().for_each(Waker::wake_by_ref);
+        woke.iter().for_each(|sleeper| self.forget(&sleeper.baton));
+        woke.iter().for_each(|sleeper| sleeper.waker.wake_by_ref());
         !woke.is_empty()
     }
 
@@ -464,10 +483,10 @@ impl Sleepers {
         self.look(true)
     }
 
-    fn sleeps_to_the_end(&self, baton: &Baton) -> bool {
+    fn sleeps_to_the_end(&self, sleeper: &Sleeper) -> bool {
         (0..CHECKS_AT_END / CHECKS_PER_SIGN).all(|_| {
             self.waits.fetch_add(1, Ordering::Relaxed);
-            baton.wait(CHECKS_PER_SIGN) == Progress::Asleep
+            sleeper.is_asleep_after(CHECKS_PER_SIGN)
         })
     }
 

@@ -93,3 +93,70 @@ fn an_idle_connection_stays_open() {
     socket.read_to_string(&mut reply).unwrap();
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
 }
+
+/// Sends a request, and reads the whole reply.
+fn send(address: SocketAddr, keyed: bool) -> Result<(), String> {
+    let body = crate::charge(6, keyed.then_some("order-6")).to_string();
+    let head = "POST /payments/charge HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ";
+    let exchange = || {
+        let mut socket = TcpStream::connect(address)?;
+        socket.write_all(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes())?;
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).map(|_| reply)
+    };
+    accepted(exchange())
+}
+
+/// The waits of a client before its request: a pause, the connection of another thread (as in a pool), a lock.
+const WAITS: [fn(); 3] = [
+    || std::thread::park_timeout(Duration::from_millis(20)),
+    || {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        // A thread with a name of its own is not known.
+        let thread = std::thread::Builder::new().name("pool".to_owned()).spawn(move || {
+            std::thread::park_timeout(Duration::from_millis(20));
+            sender.send(()).unwrap();
+        });
+        receiver.recv().unwrap();
+        thread.unwrap().join().unwrap();
+    },
+    || {
+        static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("holder".to_owned()).spawn(move || {
+            let _held = LOCK.lock().unwrap();
+            sender.send(()).unwrap();
+            std::thread::park_timeout(Duration::from_millis(20));
+        });
+        receiver.recv().unwrap();
+        drop(LOCK.lock().unwrap());
+        thread.unwrap().join().unwrap();
+    },
+];
+
+#[test]
+fn a_request_after_a_wait_that_nobody_knows_is_a_call_of_its_attempt() {
+    for wait in WAITS {
+        let explored = |keyed: bool, waits: bool| {
+            one_job(&explore().watchdog(Duration::from_secs(10)), move |p| {
+                let http = p.http();
+                p.handle_blocking(move |_: u32| {
+                    if waits {
+                        wait();
+                    }
+                    send(http.address(), keyed)
+                });
+            })
+        };
+        let [direct, keyed] = [false, true].map(|waits| explored(true, waits));
+        assert_eq!(keyed.verdict(), Verdict::RetryProof, "{keyed}");
+        assert_eq!(keyed.to_string(), direct.to_string());
+        let [direct, keyless] = [false, true].map(|waits| explored(false, waits));
+        assert_eq!(
+            keyless.violations()[0].summary,
+            "payments.charge happened twice, expected once",
+            "{keyless}"
+        );
+        assert_eq!(crate::support::scenarios(&keyless), crate::support::scenarios(&direct));
+    }
+}

@@ -103,7 +103,7 @@ pub(crate) enum Progress {
 }
 
 /// Reports whether the thread that the executor waits for has sent a request. `None` if no request can come.
-pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
+pub(crate) type Arrivals = Option<Arc<dyn Fn() -> bool + Send + Sync>>;
 
 impl Baton {
     pub(super) fn new(given_up: Arc<AtomicBool>) -> Arc<Self> {
@@ -138,22 +138,22 @@ impl Baton {
     }
 
     /// Gives the thread its turn, and waits until it reaches its next point.
-    pub(super) fn give(&self, to: BatonState, arrivals: Arrivals<'_>) -> Progress {
+    pub(super) fn give(&self, to: BatonState, arrivals: &Arrivals) -> Progress {
         self.hand(self.lock(), to);
-        self.come_to_point(arrivals)
+        self.come_to_point(arrivals, CHECKS)
     }
 
-    /// Waits until the thread reaches its next point.
-    pub(super) fn come_to_point(&self, arrivals: Arrivals<'_>) -> Progress {
+    /// Waits until the thread reaches its next point. `looks` is the number of checks after which it is considered asleep.
+    pub(super) fn come_to_point(&self, arrivals: &Arrivals, looks: u32) -> Progress {
         match arrivals {
-            Some(has_come) => self.wait_or_serve(has_come),
-            None => self.wait(CHECKS),
+            Some(has_come) => self.wait_or_serve(&**has_come, looks),
+            None => self.wait(looks),
         }
     }
 
     /// Waits for the thread to reach a point, or for a request from it. A thread that has sent a request waits for
     /// the reply, so real time does not decide which of the two is seen.
-    pub(super) fn wait_or_serve(&self, has_come: &dyn Fn() -> bool) -> Progress {
+    fn wait_or_serve(&self, has_come: &dyn Fn() -> bool, asleep: u32) -> Progress {
         let mut turn = self.lock();
         for looks in 0_u32.. {
             if let Some(progress) = self.has_come(&mut turn, looks) {
@@ -162,11 +162,14 @@ impl Baton {
             drop(turn);
             if has_come() {
                 turn = self.lock();
-                if matches!(*turn, BatonState::Running) {
-                    *turn = BatonState::Calls { stopped: false };
-                    return Progress::Calls;
-                }
-                continue;
+                // One that was asleep may have woken.
+                let stopped = match *turn {
+                    BatonState::Running => false,
+                    BatonState::Asleep { stopped } => stopped,
+                    _ => continue,
+                };
+                *turn = BatonState::Calls { stopped };
+                return Progress::Calls;
             }
             if looks < REQUEST_SPINS {
                 std::thread::yield_now();
@@ -174,8 +177,8 @@ impl Baton {
                 continue;
             }
             if looks % 10 == 0 && self.is_asleep() != Some(false) {
-                // It may be asleep for good. Requests that it sends after waking are seen later.
-                match self.wait_asleep(has_come) {
+                // It may be asleep for good. The requests that it sends after waking are seen in `Sleepers::look`.
+                match self.wait_asleep(has_come, asleep) {
                     Some(progress) => return progress,
                     None => {
                         turn = self.lock();
@@ -191,8 +194,9 @@ impl Baton {
 
     /// The thread seems to be asleep. Checks it as often as any other thread, and looks for a request between the
     /// checks.
-    pub(super) fn wait_asleep(&self, has_come: &dyn Fn() -> bool) -> Option<Progress> {
-        let most = if self.is_asleep().is_some() { CHECKS } else { CHECKS_WITHOUT_PROCFS };
+    fn wait_asleep(&self, has_come: &dyn Fn() -> bool, looks: u32) -> Option<Progress> {
+        let is_shown = self.is_asleep().is_some();
+        let most = if is_shown { looks } else { looks.max(CHECKS_WITHOUT_PROCFS) };
         for _ in 0..most {
             let turn = self.lock();
             let (turn, late) =
@@ -202,6 +206,9 @@ impl Baton {
             if !late.timed_out() || !is_running || self.is_asleep() == Some(false) || has_come() {
                 return None;
             }
+        }
+        if is_shown && self.may_wait_for_child() {
+            return None;
         }
         let mut turn = self.lock();
         if let BatonState::Running = *turn {

@@ -110,16 +110,16 @@ impl<R: JobResult + Send + 'static> Future for BlockingAttempt<R> {
         }
         let running = this.running.as_mut().expect("an attempt that has ended is not polled again");
         let shared = this.link.shared();
-        let progress = match this.link.life().filter(|_| shared.externals.have_wires()) {
-            Some(life) => {
-                let (host, actor) = (life.index, shared.state().actor());
-                let externals = &shared.externals;
-                let has_come = || externals.are_awaited_by(actor) || externals.has_request(host);
-                running.resume(cx.waker(), Some(&has_come))
-            }
-            None => running.resume(cx.waker(), None),
-        };
-        if progress != Progress::Ended {
+        let arrivals = this.link.life().filter(|_| shared.externals.have_wires()).map(|life| {
+            let (host, actor, shared) = (life.index, shared.state().actor(), Arc::downgrade(shared));
+            let has_come = move || {
+                shared.upgrade().is_some_and(|shared| {
+                    shared.externals.are_awaited_by(actor) || shared.externals.has_request(host)
+                })
+            };
+            Arc::new(has_come) as Arc<dyn Fn() -> bool + Send + Sync>
+        });
+        if running.resume(cx.waker(), arrivals) != Progress::Ended {
             return Poll::Pending;
         }
         this.running = None;
