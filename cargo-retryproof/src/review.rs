@@ -173,7 +173,7 @@ impl Lock {
         match File::options().write(true).create_new(true).open(&beside) {
             Ok(_) => Ok(Self(beside)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(Failure::file(beside, "a test run is recording; if there is none, delete this file"))
+                Err(Failure::file(beside, "a test run is recording; if no test runs, delete this file"))
             }
             Err(error) => Err(Failure::file(beside, error)),
         }

@@ -1,5 +1,5 @@
-//! Functions of the C library that this program's own code finds here first. Each asks the scenario of the current thread,
-//! and calls the function of the C library if there is none.
+//! Functions with the names of functions of the C library. The linker finds these first. Each of them asks the scenario of
+//! the current thread for the answer. On a thread outside of all scenarios, it calls the function of the C library.
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::mem;

@@ -91,12 +91,12 @@ impl Leased {
     /// Takes a server, which is empty.
     ///
     /// # Panics
-    /// If there is none, or if it does not start.
+    /// If no server is installed, or if it does not start.
     pub(crate) fn take() -> Arc<Self> {
         let free = lock(&FREE).pop();
         let server = match free.map(Server::cleaned) {
             Some(Ok(server)) => server,
-            // Something odd has happened to it, or there is none.
+            // The free server does not answer, or all servers are in use.
             Some(Err(_)) | None => Server::start(),
         };
         server.set_time(Duration::ZERO);

@@ -63,7 +63,7 @@ pub(crate) fn withdraw(test: &str) {
     }
 }
 
-/// Prints an error, once. Returns whether there is none.
+/// Returns whether the result is `Ok`. Prints the first error.
 fn told(result: io::Result<()>, page: &Path) -> bool {
     result
         .map_err(|error| {

@@ -32,7 +32,7 @@ impl NotifierService {
         self.listeners.remove(&listener);
     }
 
-    /// Takes the next message of a listener. If there is none, the next message that comes calls `wake`.
+    /// Takes the next message of a listener. If no message waits, the next one that comes calls `wake`.
     pub(crate) fn hear(&mut self, listener: u64, wake: Wake) -> bool {
         let Some(heard) = self.listeners.get_mut(&listener) else { return false };
         match heard.messages.checked_sub(1) {

@@ -65,7 +65,7 @@ pub(super) fn draw(run: &ShownRun) -> Diagram {
 }
 
 impl Drawing<'_> {
-    /// Returns the lane of this name. Adds it if there is none.
+    /// Returns the lane of this name, which is added on its first use.
     fn lane(&mut self, kind: LaneKind, name: &str) -> usize {
         let lanes = &mut self.diagram.lanes;
         if let Some(known) = lanes.iter().position(|lane| lane.kind == kind && lane.name == name) {
