@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::search::choice::Dice;
+
 /// Midnight UTC, January 1, 2026, as the time since 1970. It is the same in each run of a program, so that reports are.
 const BEGINNING: Duration = Duration::from_secs(1_767_225_600);
 
@@ -52,9 +54,9 @@ struct Connections {
 #[derive(Debug)]
 pub(crate) struct ThreadSimulation {
     run: Arc<Surroundings>,
-    /// The state of the generator. Each thread has a sequence of its own, so that threads that run at the same time do
-    /// not take numbers from each other.
-    random: u64,
+    /// Each thread has numbers of its own, so that threads that run at the same time do not take them from each other.
+    seed: u64,
+    dice: Dice,
     /// The number of threads that this one has started.
     started: u64,
 }
@@ -63,24 +65,15 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One step of the generator SplitMix64.
-fn mixed(mut value: u64) -> u64 {
-    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
 impl ThreadSimulation {
-    fn next(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mixed(self.random)
+    fn new(run: Arc<Surroundings>, seed: u64) -> Self {
+        Self { run, seed, dice: Dice::new(seed, 0), started: 0 }
     }
 
     /// The simulation for a thread that this one starts.
     fn of_other(&mut self) -> Self {
         self.started += 1;
-        let random = mixed(self.random ^ mixed(self.started));
-        Self { run: self.run.clone(), random, started: 0 }
+        Self::new(self.run.clone(), Dice::new(self.seed, self.started).roll())
     }
 }
 
@@ -110,7 +103,7 @@ impl Drop for SimulatedRun {
 /// Begins a run on this thread.
 pub(crate) fn begin(seed: u64) -> SimulatedRun {
     let run = Arc::<Surroundings>::default();
-    HERE.set(Some(ThreadSimulation { run: run.clone(), random: mixed(seed), started: 0 }));
+    HERE.set(Some(ThreadSimulation::new(run.clone(), seed)));
     SimulatedRun(run)
 }
 
@@ -207,7 +200,7 @@ pub fn random_bytes(bytes: &mut [u8]) -> bool {
     let filled = ask(|here| {
         lock(&here.run.seen).has_draws = true;
         for piece in bytes.chunks_mut(8) {
-            piece.copy_from_slice(&here.next().to_le_bytes()[..piece.len()]);
+            piece.copy_from_slice(&here.dice.roll().to_le_bytes()[..piece.len()]);
         }
     });
     filled.is_some()

@@ -27,8 +27,12 @@ impl Fingerprint {
         parts.iter().fold(Self(SipHasher13::new()), |digest, part| digest.and(part))
     }
 
-    pub(crate) fn and(mut self, part: &str) -> Self {
-        self.0.write(part.as_bytes());
+    pub(crate) fn and(self, part: &str) -> Self {
+        self.and_bytes(part.as_bytes())
+    }
+
+    pub(crate) fn and_bytes(mut self, part: &[u8]) -> Self {
+        self.0.write(part);
         self.0.write_u8(0xff);
         self
     }

@@ -1,12 +1,10 @@
 //! An email of the service, made of a message in MIME.
 
-use std::hash::Hasher;
-
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 use serde_json::{Value, json};
-use siphasher::sip::SipHasher13;
 
 use super::session::Envelope;
+use crate::search::digest::{Fingerprint, hex};
 use crate::system::service::email::Email;
 
 /// The template of a message without a subject.
@@ -17,13 +15,6 @@ fn is_left_out(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.starts_with("content-")
         || ["date", "message-id", "mime-version", "subject", "from", "to"].contains(&name.as_str())
-}
-
-/// Tells contents apart without showing them.
-fn digest(bytes: &[u8]) -> String {
-    let mut hasher = SipHasher13::new();
-    hasher.write(bytes);
-    format!("{:016x}", hasher.finish())
 }
 
 /// Returns the email, without the parts that the client generates for each message.
@@ -64,7 +55,7 @@ pub(super) fn email(envelope: &Envelope) -> Email {
             "name": part.attachment_name(),
             "content_type": kind,
             "length": contents.len(),
-            "digest": digest(contents),
+            "digest": hex("", Fingerprint::of(&[]).and_bytes(contents).digest(), 16),
         })
     });
     let attachments: Vec<Value> = attachments.collect();
@@ -122,7 +113,7 @@ mod tests {
                     "attachments": [
                       {
                         "content_type": "application/pdf",
-                        "digest": "f7bfe31b45496d55",
+                        "digest": "b44b29130f6583ba",
                         "length": 5,
                         "name": "i.pdf"
                       }

@@ -5,10 +5,7 @@ use super::session::{Envelope, Next, Session};
 use crate::system::service::ServiceError;
 use crate::system::service::email::{EmailService, Reply as EmailReply, Request, SendOutcome};
 use crate::system::timeline::EventKind;
-use crate::wire::{Caller, DecodeOutcome, Protocol, Reply, ServeOutcome};
-
-/// The alert `handshake_failure` (RFC 5246, section 7.2).
-const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28];
+use crate::wire::{Caller, DecodeOutcome, Protocol, Reply, ServeOutcome, tls};
 
 /// A mail server that keeps nothing itself.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +39,7 @@ impl Protocol for SmtpProtocol {
         let SmtpRequest::Message(envelope) = request else {
             let text = "a client speaks TLS to the mail server; turn TLS off in it, or give it `smtp://…`";
             caller.shared().state().note(|| EventKind::Remarked { text: text.to_owned() });
-            return ServeOutcome::reply(Reply::new(TLS_ALERT).last());
+            return ServeOutcome::reply(Reply::new(tls::HANDSHAKE_FAILURE).last());
         };
         let request = Request::Send(email(&envelope));
         caller.call::<EmailService>("email", request, |result| match result {

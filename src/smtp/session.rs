@@ -2,14 +2,14 @@
 
 use std::mem;
 
+use crate::wire::tls;
+
 /// The longest message, in bytes.
 const LONGEST_MESSAGE: usize = 10 << 20;
 /// The longest command. RFC 5321, section 4.5.3.1, asks for 512, and login data may be longer.
 const LONGEST_COMMAND: usize = 12 << 10;
 /// The most recipients of a message.
 const MOST_RECIPIENTS: usize = 1_000;
-/// The beginning of a connection that speaks TLS at once.
-const TLS: &[u8] = &[0x16, 0x03];
 
 /// A message as it was sent, with its envelope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ fn path(text: &str) -> Option<(&str, &str)> {
 impl Session {
     /// Reads the next command or message off the front of the bytes.
     pub(super) fn read(&mut self, bytes: &mut Vec<u8>) -> Next {
-        if !self.is_greeted && bytes.starts_with(TLS) {
+        if !self.is_greeted && tls::is_spoken(bytes) {
             bytes.clear();
             return Next::Tls;
         }

@@ -14,6 +14,8 @@
 mod protocol;
 mod forward;
 mod address;
+#[cfg(any(feature = "http", feature = "smtp"))]
+pub(crate) mod tls;
 mod transit;
 mod connection;
 mod thread;

@@ -13,13 +13,10 @@ use crate::http::message::{Message, Parsed, Parser};
 use crate::http::response::HttpResponse;
 use crate::search::choice::Name;
 use crate::system::service::ServiceError;
-use crate::wire::{Caller, DecodeOutcome, Protocol, ServeOutcome};
+use crate::wire::{Caller, DecodeOutcome, Protocol, ServeOutcome, tls};
 
-/// The beginning of a connection that speaks TLS, or HTTP/2 without having asked.
-const TLS: &[u8] = &[0x16, 0x03];
+/// The beginning of a connection that speaks HTTP/2 without having asked.
 const HTTP_2: &[u8] = b"PRI * HTTP/2";
-/// The alert `handshake_failure` (RFC 5246, section 7.2).
-const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28];
 
 /// The upstreams of a world that have a host name, for clients that use a forward proxy.
 #[derive(Clone, Debug, Default)]
@@ -59,12 +56,12 @@ impl UpstreamProtocol {
     /// Refuses a connection that speaks another protocol.
     fn refuses(&self, bytes: &[u8]) -> Option<DecodeOutcome<Message>> {
         let name = self.name;
-        let (text, last) = if bytes.starts_with(TLS) {
+        let (text, last) = if tls::is_spoken(bytes) {
             (
                 format!(
                     "a client speaks TLS to the upstream `{name}`; give it a base URL that begins with `http://`"
                 ),
-                TLS_ALERT.to_vec(),
+                tls::HANDSHAKE_FAILURE.to_vec(),
             )
         } else if bytes.starts_with(HTTP_2) {
             let text = format!(
